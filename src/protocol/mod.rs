@@ -1,1 +1,3 @@
-//! Placeholder head.
+//! Wire protocols. Pure: bytes in, verdicts out.
+
+pub mod redis;

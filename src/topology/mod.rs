@@ -3,6 +3,8 @@
 //! `route.rs` finds a key's server, `eject.rs` decides who leaves and returns (machine), `publish.rs`
 //! applies updates in order, `task.rs` is the only writer: sources -> publish -> watch.
 
+pub mod task;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

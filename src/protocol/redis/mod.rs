@@ -1,0 +1,9 @@
+//! RESP, the Redis protocol, versions 2 and 3.
+
+/// The protocol version of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Resp {
+    #[default]
+    V2,
+    V3,
+}
