@@ -27,6 +27,7 @@ pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod backoff;
+pub mod buffer;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -1,5 +1,10 @@
 //! RESP, the Redis protocol, versions 2 and 3.
 
+pub mod inline;
+pub mod reply;
+pub mod scan;
+pub mod write;
+
 /// The protocol version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Resp {
