@@ -1,5 +1,6 @@
 //! RESP, the Redis protocol, versions 2 and 3.
 
+pub mod handshake;
 pub mod inline;
 pub mod reply;
 pub mod scan;
