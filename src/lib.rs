@@ -20,7 +20,8 @@
 //! | 3 | [`backend`] |
 //! | 4 | [`client`] |
 //! | 5 | [`worker`], [`admin`] |
-//! | 6 | [`app`], [`cli`] |
+//! | 6 | [`app`] |
+//! | 7 | [`cli`] |
 #![forbid(unsafe_code)]
 
 pub mod admin;

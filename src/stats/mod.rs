@@ -1,7 +1,13 @@
-//! What is counted, by whom, and in which unit. Reporting is `report.rs`'s.
+//! What is counted, by whom, and in which unit.
+//!
+//! `metrics.rs` is the one table of names and descriptions, `report.rs` turns it into the stats JSON
+//! and the `-D` text. Nothing here listens or knows the time; that is the admin's.
 //!
 //! Every counter has one writing thread, so an increment is a plain load and store; the admin thread
 //! reads at any moment. Names and meanings are twemproxy's where it has the counter (`nc_stats.h`).
+
+pub mod metrics;
+pub mod report;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -56,6 +62,8 @@ pub struct PoolStats {
     pub servers: Vec<ServerStats>,
 }
 
+/// Each closed connection, also one that never came to be, adds to exactly one of `server_eof`,
+/// `server_err` and `server_timedout`: with the open ones they make the connections ever begun.
 #[derive(Debug, Default)]
 pub struct ServerStats {
     pub server_eof: Counter,
@@ -98,11 +106,35 @@ pub struct ControlServerStats {
     pub server_ejected_at: Counter,
 }
 
-/// Everything a report needs.
+/// What a pool and its servers are called in reports.
+#[derive(Clone, Debug)]
+pub struct PoolNames {
+    pub name: String,
+    /// In the configuration's order, unique.
+    pub servers: Vec<String>,
+}
+
+/// Everything a report needs. `names`, `control` and each worker have the same shape.
 #[derive(Debug, Clone)]
 pub struct Stats {
+    /// In the configuration's order.
+    pub names: Arc<[PoolNames]>,
     pub workers: Vec<Arc<WorkerStats>>,
     pub control: Arc<ControlStats>,
+}
+
+impl Stats {
+    /// All counters, at zero, of so many workers.
+    pub fn new(names: Vec<PoolNames>, workers: usize) -> Stats {
+        let servers: Vec<usize> = names.iter().map(|pool| pool.servers.len()).collect();
+        Stats {
+            names: names.into(),
+            workers: std::iter::repeat_with(|| Arc::new(WorkerStats::new(&servers)))
+                .take(workers)
+                .collect(),
+            control: Arc::new(ControlStats::new(&servers)),
+        }
+    }
 }
 
 impl WorkerStats {

@@ -1,0 +1,266 @@
+//! The one table of metrics: name, description and where the value is counted.
+//!
+//! The stats JSON and the `-D` text are both made from it, so they cannot disagree. What is twemproxy's
+//! comes first in each list, in its order and words (`nc_stats.h`); ours follows.
+
+use super::{
+    ControlPoolStats, ControlServerStats, Counter, PoolStats, ServerStats, Stats, WorkerStats,
+};
+
+/// A line of the table. `R` says how its value is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<R> {
+    pub name: &'static str,
+    pub description: &'static str,
+    read: R,
+}
+
+/// Who counts a value that exists per pool or per server: `W` is a worker's part, `C` the control
+/// thread's.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<W, C> {
+    /// The value is the sum over all workers.
+    Workers(fn(&W) -> &Counter),
+    Control(fn(&C) -> &Counter),
+}
+
+pub type ProcessMetric = Metric<fn(&Stats) -> u64>;
+pub type PoolMetric = Metric<Source<PoolStats, ControlPoolStats>>;
+pub type ServerMetric = Metric<Source<ServerStats, ControlServerStats>>;
+
+/// Values of the whole process.
+pub const PROCESS: &[ProcessMetric] = &[
+    process(
+        "total_connections",
+        "# connections ever: clients, servers and listeners",
+        total_connections,
+    ),
+    process(
+        "curr_connections",
+        "# open connections: clients, servers and listeners",
+        current_connections,
+    ),
+    process("workers", "# worker threads", |stats| {
+        stats.workers.len() as u64
+    }),
+    process(
+        "topology_version",
+        "# times the servers' addresses or the ring changed",
+        |stats| stats.control.topology_version.get(),
+    ),
+    process(
+        "buffered_bytes",
+        "current bytes in the buffers of clients and servers",
+        |stats| sum(&stats.workers, |worker| &worker.buffered_bytes),
+    ),
+];
+
+/// Values of one pool.
+pub const POOL: &[PoolMetric] = &[
+    workers("client_eof", "# eof on client connections", |pool| {
+        &pool.client_eof
+    }),
+    workers("client_err", "# errors on client connections", |pool| {
+        &pool.client_err
+    }),
+    workers(
+        "client_connections",
+        "# active client connections",
+        |pool| &pool.client_connections,
+    ),
+    control(
+        "server_ejects",
+        "# times backend server was ejected",
+        |pool| &pool.server_ejects,
+    ),
+    workers(
+        "forward_error",
+        "# times we encountered a forwarding error",
+        |pool| &pool.forward_error,
+    ),
+    workers(
+        "fragments",
+        "# fragments created from a multi-vector request",
+        |pool| &pool.fragments,
+    ),
+    control(
+        "server_returns",
+        "# times an ejected server was taken back",
+        |pool| &pool.server_returns,
+    ),
+    workers("client_requests", "# requests read from clients", |pool| {
+        &pool.client_requests
+    }),
+    control(
+        "client_refused",
+        "# clients refused because client_connections was reached",
+        |pool| &pool.client_refused,
+    ),
+    workers(
+        "client_paused",
+        "# times a client was not read from until it took its replies",
+        |pool| &pool.client_paused,
+    ),
+    workers(
+        "output_limit_closed",
+        "# clients closed because they left too many reply bytes unread",
+        |pool| &pool.output_limit_closed,
+    ),
+    workers(
+        "protocol_errors",
+        "# clients closed for malformed input",
+        |pool| &pool.protocol_errors,
+    ),
+];
+
+/// Values of one server of a pool.
+pub const SERVER: &[ServerMetric] = &[
+    workers("server_eof", "# eof on server connections", |server| {
+        &server.server_eof
+    }),
+    workers("server_err", "# errors on server connections", |server| {
+        &server.server_err
+    }),
+    workers(
+        "server_timedout",
+        "# timeouts on server connections",
+        |server| &server.server_timedout,
+    ),
+    workers(
+        "server_connections",
+        "# active server connections",
+        |server| &server.server_connections,
+    ),
+    control(
+        "server_ejected_at",
+        "timestamp when server was ejected in usec since epoch",
+        |server| &server.server_ejected_at,
+    ),
+    workers("requests", "# requests", |server| &server.requests),
+    workers("request_bytes", "total request bytes", |server| {
+        &server.request_bytes
+    }),
+    workers("responses", "# responses", |server| &server.responses),
+    workers("response_bytes", "total response bytes", |server| {
+        &server.response_bytes
+    }),
+    workers("in_queue", "# requests in incoming queue", |server| {
+        &server.in_queue
+    }),
+    workers(
+        "in_queue_bytes",
+        "current request bytes in incoming queue",
+        |server| &server.in_queue_bytes,
+    ),
+    workers("out_queue", "# requests in outgoing queue", |server| {
+        &server.out_queue
+    }),
+    workers(
+        "out_queue_bytes",
+        "current request bytes in outgoing queue",
+        |server| &server.out_queue_bytes,
+    ),
+    control(
+        "server_ejects",
+        "# times this server was ejected",
+        |server| &server.ejects,
+    ),
+    control(
+        "server_returns",
+        "# times this server was taken back",
+        |server| &server.returns,
+    ),
+];
+
+const fn process(
+    name: &'static str,
+    description: &'static str,
+    read: fn(&Stats) -> u64,
+) -> ProcessMetric {
+    Metric {
+        name,
+        description,
+        read,
+    }
+}
+
+const fn workers<W, C>(
+    name: &'static str,
+    description: &'static str,
+    counter: fn(&W) -> &Counter,
+) -> Metric<Source<W, C>> {
+    Metric {
+        name,
+        description,
+        read: Source::Workers(counter),
+    }
+}
+
+const fn control<W, C>(
+    name: &'static str,
+    description: &'static str,
+    counter: fn(&C) -> &Counter,
+) -> Metric<Source<W, C>> {
+    Metric {
+        name,
+        description,
+        read: Source::Control(counter),
+    }
+}
+
+impl ProcessMetric {
+    pub fn value(&self, stats: &Stats) -> u64 {
+        (self.read)(stats)
+    }
+}
+
+impl<W, C> Metric<Source<W, C>> {
+    /// `workers`: the pool's or server's part of every worker; `control`: its control part.
+    pub fn value<'a>(&self, workers: impl IntoIterator<Item = &'a W>, control: &C) -> u64
+    where
+        W: 'a,
+    {
+        match self.read {
+            Source::Workers(counter) => workers.into_iter().map(|part| counter(part).get()).sum(),
+            Source::Control(counter) => counter(control).get(),
+        }
+    }
+}
+
+fn sum(workers: &[std::sync::Arc<WorkerStats>], counter: fn(&WorkerStats) -> &Counter) -> u64 {
+    workers.iter().map(|worker| counter(worker).get()).sum()
+}
+
+fn current_connections(stats: &Stats) -> u64 {
+    listeners(stats)
+        + pools(stats)
+            .map(|pool| {
+                let servers = pool.servers.iter().map(|s| s.server_connections.get());
+                pool.client_connections.get() + servers.sum::<u64>()
+            })
+            .sum::<u64>()
+}
+
+fn total_connections(stats: &Stats) -> u64 {
+    let servers = pools(stats).flat_map(|pool| &pool.servers);
+    listeners(stats)
+        + stats.control.total_connections.get()
+        + servers
+            .map(|server| {
+                server.server_connections.get()
+                    + server.server_eof.get()
+                    + server.server_err.get()
+                    + server.server_timedout.get()
+            })
+            .sum::<u64>()
+}
+
+/// Every pool has one listening socket.
+fn listeners(stats: &Stats) -> u64 {
+    stats.names.len() as u64
+}
+
+/// Every pool of every worker.
+fn pools(stats: &Stats) -> impl Iterator<Item = &PoolStats> {
+    stats.workers.iter().flat_map(|worker| &worker.pools)
+}

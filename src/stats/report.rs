@@ -1,0 +1,110 @@
+//! The stats JSON and the `-D` text, in twemproxy's shape (`nc_stats.c`), made from the table in
+//! [`metrics`](super::metrics).
+//!
+//! Existing agents tell a pool or server from a number by its being an object, and stop at the line's
+//! end. So our own values are plain numbers after twemproxy's, before the objects, and the text is one
+//! line. A pool or server that bears a metric's name comes after it, so a reader that keeps the last of
+//! two equal keys still finds it.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Stats;
+use super::metrics::{Metric, POOL, PROCESS, SERVER};
+
+/// Who reports, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The host's name.
+    pub source: &'a str,
+    pub uptime: Duration,
+    /// Since the Unix epoch.
+    pub timestamp: Duration,
+}
+
+/// All values as they are now: one line of JSON, no newline at its end.
+///
+/// Header, then an object per pool: its numbers, then an object per server. Spaces are where twemproxy
+/// puts them, for scripts that cut the text without a parser.
+pub fn json(stats: &Stats, origin: Origin<'_>) -> String {
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        r#"{{"service":"nuthatch", "source":{}, "version":"{}", "uptime":{}, "timestamp":{}"#,
+        quoted(origin.source),
+        env!("CARGO_PKG_VERSION"),
+        origin.uptime.as_secs(),
+        origin.timestamp.as_secs(),
+    );
+    for metric in PROCESS {
+        push_number(&mut out, ", ", metric.name, metric.value(stats));
+    }
+    for index in 0..stats.names.len() {
+        out.push_str(if index == 0 { ", " } else { "," });
+        push_pool(&mut out, stats, index);
+    }
+    out.push('}');
+    out
+}
+
+/// The names and meanings of all values, for `-D`; ends with a newline. twemproxy's two lists, each with
+/// ours at its end, then the header's values, which twemproxy does not list.
+pub fn describe() -> String {
+    let mut out = String::new();
+    push_descriptions(&mut out, "pool stats", POOL);
+    out.push('\n');
+    push_descriptions(&mut out, "server stats", SERVER);
+    out.push('\n');
+    push_descriptions(&mut out, "process stats", PROCESS);
+    out
+}
+
+fn push_descriptions<R>(out: &mut String, title: &str, metrics: &[Metric<R>]) {
+    let _ = writeln!(out, "{title}:");
+    for metric in metrics {
+        let _ = writeln!(out, "  {:<20}\"{}\"", metric.name, metric.description);
+    }
+}
+
+fn push_pool(out: &mut String, stats: &Stats, pool: usize) {
+    let names = &stats.names[pool];
+    let control = &stats.control.pools[pool];
+    let _ = write!(out, "{}: {{", quoted(&names.name));
+    let mut separator = "";
+    for metric in POOL {
+        let workers = stats.workers.iter().map(|worker| &worker.pools[pool]);
+        push_number(out, separator, metric.name, metric.value(workers, control));
+        separator = ", ";
+    }
+    for server in 0..names.servers.len() {
+        out.push_str(if server == 0 { ", " } else { "," });
+        push_server(out, stats, pool, server);
+    }
+    out.push('}');
+}
+
+fn push_server(out: &mut String, stats: &Stats, pool: usize, server: usize) {
+    let control = &stats.control.pools[pool].servers[server];
+    let _ = write!(out, "{}: {{", quoted(&stats.names[pool].servers[server]));
+    let mut separator = "";
+    for metric in SERVER {
+        let workers = stats.workers.iter();
+        let workers = workers.map(|worker| &worker.pools[pool].servers[server]);
+        push_number(out, separator, metric.name, metric.value(workers, control));
+        separator = ", ";
+    }
+    out.push('}');
+}
+
+fn push_number(out: &mut String, separator: &str, name: &str, value: u64) {
+    let _ = write!(out, "{separator}\"{name}\":{value}");
+}
+
+/// As a JSON string. twemproxy writes names as they are, which makes a name with a quote or a backslash
+/// unreadable.
+fn quoted(text: &str) -> serde_json::Value {
+    serde_json::Value::from(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::stats::PoolNames;
+
+const ORIGIN: Origin<'static> = Origin {
+    source: "host1",
+    uptime: Duration::from_millis(61_900),
+    timestamp: Duration::from_millis(1_795_235_584_900),
+};
+
+const POOL_NAMES: [&str; 6] = [
+    "client_eof",
+    "client_err",
+    "client_connections",
+    "server_ejects",
+    "forward_error",
+    "fragments",
+];
+
+const SERVER_NAMES: [&str; 13] = [
+    "server_eof",
+    "server_err",
+    "server_timedout",
+    "server_connections",
+    "server_ejected_at",
+    "requests",
+    "request_bytes",
+    "responses",
+    "response_bytes",
+    "in_queue",
+    "in_queue_bytes",
+    "out_queue",
+    "out_queue_bytes",
+];
+
+fn stats(pools: &[(&str, &[&str])], workers: usize) -> Stats {
+    let names = pools.iter().map(|(name, servers)| PoolNames {
+        name: name.to_string(),
+        servers: servers.iter().map(|s| s.to_string()).collect(),
+    });
+    Stats::new(names.collect(), workers)
+}
+
+fn parsed(stats: &Stats) -> Value {
+    serde_json::from_str(&json(stats, ORIGIN)).expect("valid JSON")
+}
+
+/// The keys of an object in the order of the text, which `Value` does not keep. `text` is the inside of
+/// an object without objects in it.
+fn keys(text: &str) -> Vec<&str> {
+    let pairs = text.split(", ").filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once(':').expect("a pair");
+            value.parse::<u64>().expect("a number");
+            key.trim_matches('"')
+        })
+        .collect()
+}
+
+#[test]
+fn text_has_twemproxys_order_and_spacing() {
+    let text = json(
+        &stats(&[("be", &["s1", "s2"]), ("alpha", &["s1"])], 2),
+        ORIGIN,
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    let head = format!(
+        r#"{{"service":"nuthatch", "source":"host1", "version":"{version}", "uptime":61, "timestamp":1795235584, "total_connections":2, "curr_connections":2, "#
+    );
+    let rest = text.strip_prefix(&head).expect(&text);
+    let (header, rest) = rest.split_once(r#", "be": {"#).expect(rest);
+    assert_eq!(
+        keys(header),
+        ["workers", "topology_version", "buffered_bytes"]
+    );
+
+    let (pool, rest) = rest.split_once(r#", "s1": {"#).expect(rest);
+    assert_eq!(keys(pool)[..6], POOL_NAMES);
+    let (server, rest) = rest.split_once(r#"},"s2": {"#).expect(rest);
+    assert_eq!(keys(server)[..13], SERVER_NAMES);
+    let (server, rest) = rest.split_once(r#"}},"alpha": {"#).expect(rest);
+    assert_eq!(keys(server)[..13], SERVER_NAMES);
+    let (_, rest) = rest.split_once(r#", "s1": {"#).expect(rest);
+    let server = rest.strip_suffix("}}}").expect(rest);
+    assert_eq!(keys(server)[..13], SERVER_NAMES);
+    assert!(!text.contains('\n'));
+}
+
+/// Sets each counter to its own number, so that a metric wired to a neighbour's counter shows.
+#[test]
+fn every_value_is_its_own_counter_summed_over_workers() {
+    let stats = stats(&[("p", &["a", "b"])], 2);
+    for (w, worker) in stats.workers.iter().enumerate() {
+        let tens = 10_u64.pow(w as u32 + 3);
+        worker.buffered_bytes.set(tens);
+        let pool = &worker.pools[0];
+        pool.client_eof.set(tens + 1);
+        pool.client_err.set(tens + 2);
+        pool.client_connections.set(tens + 3);
+        pool.forward_error.set(tens + 4);
+        pool.fragments.set(tens + 5);
+        pool.client_requests.set(tens + 6);
+        pool.protocol_errors.set(tens + 7);
+        pool.output_limit_closed.set(tens + 8);
+        pool.client_paused.set(tens + 9);
+        let server = &pool.servers[1];
+        server.server_eof.set(tens + 1);
+        server.server_err.set(tens + 2);
+        server.server_timedout.set(tens + 3);
+        server.server_connections.set(tens + 4);
+        server.requests.set(tens + 5);
+        server.request_bytes.set(tens + 6);
+        server.responses.set(tens + 7);
+        server.response_bytes.set(tens + 8);
+        server.in_queue.set(tens + 9);
+        server.in_queue_bytes.set(tens + 10);
+        server.out_queue.set(tens + 11);
+        server.out_queue_bytes.set(tens + 12);
+    }
+    let control = &stats.control;
+    control.total_connections.set(5);
+    control.topology_version.set(6);
+    control.pools[0].server_ejects.set(7);
+    control.pools[0].server_returns.set(8);
+    control.pools[0].client_refused.set(9);
+    control.pools[0].servers[1].ejects.set(10);
+    control.pools[0].servers[1].returns.set(11);
+    control.pools[0].servers[1].server_ejected_at.set(12);
+
+    let mut report = parsed(&stats);
+    let mut pool = report["p"].take();
+    assert_eq!(
+        pool["b"].take(),
+        json!({
+            "server_eof": 11_002, "server_err": 11_004, "server_timedout": 11_006,
+            "server_connections": 11_008, "server_ejected_at": 12,
+            "requests": 11_010, "request_bytes": 11_012,
+            "responses": 11_014, "response_bytes": 11_016,
+            "in_queue": 11_018, "in_queue_bytes": 11_020,
+            "out_queue": 11_022, "out_queue_bytes": 11_024,
+            "server_ejects": 10, "server_returns": 11,
+        })
+    );
+    let idle = pool["a"].take();
+    let idle = idle.as_object().expect("a server");
+    assert_eq!(idle.len(), SERVER.len());
+    assert!(idle.values().all(|value| value == 0), "{idle:?}");
+    assert_eq!(
+        pool,
+        json!({
+            "client_eof": 11_002, "client_err": 11_004, "client_connections": 11_006,
+            "server_ejects": 7, "forward_error": 11_008, "fragments": 11_010,
+            "server_returns": 8, "client_requests": 11_012, "client_refused": 9,
+            "client_paused": 11_018, "output_limit_closed": 11_016, "protocol_errors": 11_014,
+            "a": null, "b": null,
+        })
+    );
+    assert_eq!(report["workers"], 2);
+    assert_eq!(report["topology_version"], 6);
+    assert_eq!(report["buffered_bytes"], 11_000);
+    // One listener, 11006 clients, 11008 servers.
+    assert_eq!(report["curr_connections"], 1 + 11_006 + 11_008);
+    // One listener, 5 clients, all servers: open, eof, err, timed out.
+    let servers = 11_008 + 11_002 + 11_004 + 11_006;
+    assert_eq!(report["total_connections"], 1 + 5 + servers);
+}
+
+#[test]
+fn a_gauge_taken_below_zero_stays_zero() {
+    let stats = stats(&[("p", &["s"])], 1);
+    let gauge = &stats.workers[0].pools[0].servers[0].server_connections;
+    gauge.add(1);
+    gauge.sub(2);
+    assert_eq!(parsed(&stats)["p"]["s"]["server_connections"], 0);
+}
+
+#[test]
+fn names_are_escaped() {
+    let pool = "a\"b\\c";
+    let server = "line\nbreak\u{1}\u{e9}\u{1f426}";
+    let stats = stats(&[(pool, &[server])], 1);
+    let origin = Origin {
+        source: "ho\"st",
+        ..ORIGIN
+    };
+    let text = json(&stats, origin);
+    let report: Value = serde_json::from_str(&text).expect(&text);
+    assert_eq!(report["source"], "ho\"st");
+    assert_eq!(report[pool][server]["requests"], 0);
+    assert!(!text.contains('\n'), "one line: {text}");
+}
+
+/// A parser keeps the last of two equal keys; the object must be that one.
+#[test]
+fn pools_and_servers_named_like_a_metric_are_found() {
+    let stats = stats(&[("workers", &["requests", "fragments"])], 1);
+    let report = parsed(&stats);
+    assert!(report["workers"]["fragments"].is_object(), "{report}");
+    assert!(report["workers"]["requests"].is_object(), "{report}");
+}
+
+#[test]
+fn no_pools_and_no_workers_are_still_valid_json() {
+    assert!(parsed(&stats(&[], 1)).is_object());
+    let report = parsed(&stats(&[("p", &["s"])], 0));
+    assert_eq!(report["p"]["s"]["requests"], 0);
+}
+
+/// The numbers of the JSON by name, objects and the header's hand-written part left out.
+fn number_names(object: &Map<String, Value>) -> Vec<String> {
+    let mut names: Vec<String> = object
+        .iter()
+        .filter(|(key, value)| value.is_u64() && !["uptime", "timestamp"].contains(&key.as_str()))
+        .map(|(key, _)| key.clone())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn describe_lists_exactly_what_the_json_holds() {
+    let text = describe();
+    let mut sections = text.split("\n\n").map(|section| {
+        let (title, lines) = section.split_once(":\n").expect("a title");
+        let mut names: Vec<String> = lines
+            .lines()
+            .map(|line| {
+                let (name, description) = line.trim_start().split_once('"').expect("a description");
+                assert!(
+                    description.len() > 1 && description.ends_with('"'),
+                    "{line}"
+                );
+                name.trim_end().to_string()
+            })
+            .collect();
+        names.sort();
+        (title, names)
+    });
+    let report = parsed(&stats(&[("p", &["s"])], 1));
+    let object = |value: &Value| number_names(value.as_object().expect("an object"));
+    assert_eq!(sections.next(), Some(("pool stats", object(&report["p"]))));
+    let server = object(&report["p"]["s"]);
+    assert_eq!(sections.next(), Some(("server stats", server)));
+    assert_eq!(sections.next(), Some(("process stats", object(&report))));
+    assert_eq!(sections.next(), None);
+}
+
+#[test]
+fn describe_begins_each_list_with_twemproxys_lines() {
+    let text = describe();
+    let pool = "pool stats:
+  client_eof          \"# eof on client connections\"
+  client_err          \"# errors on client connections\"
+  client_connections  \"# active client connections\"
+  server_ejects       \"# times backend server was ejected\"
+  forward_error       \"# times we encountered a forwarding error\"
+  fragments           \"# fragments created from a multi-vector request\"
+";
+    let server = "
+server stats:
+  server_eof          \"# eof on server connections\"
+  server_err          \"# errors on server connections\"
+  server_timedout     \"# timeouts on server connections\"
+  server_connections  \"# active server connections\"
+  server_ejected_at   \"timestamp when server was ejected in usec since epoch\"
+  requests            \"# requests\"
+  request_bytes       \"total request bytes\"
+  responses           \"# responses\"
+  response_bytes      \"total response bytes\"
+  in_queue            \"# requests in incoming queue\"
+  in_queue_bytes      \"current request bytes in incoming queue\"
+  out_queue           \"# requests in outgoing queue\"
+  out_queue_bytes     \"current request bytes in outgoing queue\"
+";
+    assert!(text.starts_with(pool), "{text}");
+    assert!(text.contains(server), "{text}");
+}
