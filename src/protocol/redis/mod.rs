@@ -5,6 +5,7 @@ pub mod inline;
 pub mod reply;
 pub mod scan;
 pub mod write;
+pub mod command;
 
 /// The protocol version of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

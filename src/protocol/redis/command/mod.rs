@@ -1,0 +1,237 @@
+//! The command table: for each Redis command, how many arguments it takes, which of them are keys,
+//! whether it writes, and what the proxy does with it.
+//!
+//! Everything that depends on a command's name is decided by its line in `table.rs`; no
+//! other module compares command names. It checks no values: arguments that are no keys are Redis's
+//! to judge. It routes nothing and builds no request.
+
+mod index;
+mod keys;
+mod positions;
+mod table;
+
+pub use keys::{Keys, Store};
+pub use positions::{KeyPositions, KeysError};
+
+/// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice.
+pub const PLACEHOLDER: &[u8] = b"placeholder";
+
+/// One command, or one subcommand of a container such as OBJECT (`object|encoding`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Lower case, as `COMMAND` lists it.
+    pub name: &'static str,
+    /// Number of arguments, the name included, as in `COMMAND`: exactly `n`, or at least `-n` if
+    /// negative.
+    pub arity: i16,
+    /// What the command does to the data.
+    pub access: Access,
+    /// Which arguments are keys. [`Keys::None`] unless the policy is `Forward` or `Split`.
+    pub keys: Keys,
+    /// What the proxy does with the command.
+    pub policy: Policy,
+}
+
+/// The `readonly` and `write` flags of `COMMAND`. A container has those of its subcommands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Changes nothing: the only kind that may be sent a second time when its answer was lost.
+    Read,
+    Write,
+    /// Flagged as neither: commands about the connection or the server, and scripts, which may write.
+    Neither,
+}
+
+/// What the proxy does with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Send it whole to the one server all its keys belong to.
+    Forward,
+    /// Send each server the part that holds its keys, and join the replies.
+    Split(Join),
+    /// The proxy answers itself.
+    Local(Local),
+    /// Any server can answer: send it to the one of [`PLACEHOLDER`].
+    Anywhere,
+    /// Known to Redis, not offered here; the reason completes "it is refused because ...".
+    Refused(&'static str),
+}
+
+/// How the replies to the parts of a split command become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// An array with each key's element at that key's place.
+    Array,
+    /// The sum of the integers.
+    Sum,
+    /// `+OK` once every part said so.
+    AllOk,
+}
+
+/// The commands the proxy answers itself, because they concern the client's connection to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    Ping,
+    Echo,
+    Quit,
+    Auth,
+    Select,
+    Client,
+    Hello,
+    Reset,
+}
+
+/// The command of this name in any ASCII case; `None` if Redis has no such command.
+#[inline]
+pub fn lookup(name: &[u8]) -> Option<&'static Command> {
+    index::INDEX.find(name)
+}
+
+/// Every command, in the order of the table.
+pub fn all() -> &'static [Command] {
+    &index::TABLE
+}
+
+impl Command {
+    /// Whether a request of `argc` arguments, the name included, has the right length.
+    #[inline]
+    pub fn arity_ok(&self, argc: usize) -> bool {
+        let count = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 {
+            argc >= count
+        } else {
+            argc == count
+        }
+    }
+
+    /// Where the keys of a request of `argc` arguments are. Checks the arity first.
+    ///
+    /// `arg(i)` yields argument `i`, the name being 0. It is called with ascending indexes below
+    /// `argc`, each at most once, so that it may walk the request with a cursor, and not at all where
+    /// the positions do not depend on an argument. With `Forward` and `Split` the result holds at
+    /// least one key, with the other policies none.
+    ///
+    /// # Errors
+    /// The request cannot be routed; the error's text is the reply.
+    #[inline]
+    pub fn keys<'a>(
+        &self,
+        argc: usize,
+        arg: impl FnMut(usize) -> &'a [u8],
+    ) -> Result<KeyPositions, KeysError> {
+        if !self.arity_ok(argc) {
+            return Err(KeysError::Arity(self.name));
+        }
+        // Most requests end here; only this much is worth inlining.
+        if let Keys::Range {
+            first: 1, last: 1, ..
+        } = self.keys
+        {
+            return Ok(KeyPositions::adjacent(1, 1));
+        }
+        self.keys.positions(self.name, argc, arg)
+    }
+
+    /// `encoding` for `object|encoding`; the whole name of a command that is no subcommand.
+    fn subcommand(&self) -> &'static str {
+        self.name
+            .split_once('|')
+            .map_or(self.name, |(_, subcommand)| subcommand)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fewest arguments the arity admits.
+    fn shortest(command: &Command) -> usize {
+        usize::from(command.arity.unsigned_abs())
+    }
+
+    #[test]
+    fn arity_counts_the_name_and_is_a_minimum_when_negative() {
+        let get = lookup(b"get").unwrap();
+        assert_eq!(
+            [1, 2, 3].map(|argc| get.arity_ok(argc)),
+            [false, true, false]
+        );
+        let del = lookup(b"del").unwrap();
+        assert_eq!(
+            [0, 1, 2, 9].map(|argc| del.arity_ok(argc)),
+            [false, false, true, true]
+        );
+    }
+
+    #[test]
+    fn keys_refuses_a_wrong_number_of_arguments_before_reading_any() {
+        let unread = |_| -> &[u8] { panic!("no argument is needed") };
+        let error = lookup(b"ZUNION").unwrap().keys(2, unread).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ERR wrong number of arguments for 'zunion' command"
+        );
+    }
+
+    /// The promises of [`Command::keys`] rest on this: whoever breaks it wrote a wrong line.
+    #[test]
+    fn every_line_is_consistent() {
+        for command in all() {
+            let fixed = match command.keys {
+                Keys::None => 0,
+                Keys::Range { first, last, step } => {
+                    assert!(first >= 1 && step >= 1, "{}", command.name);
+                    let back = usize::from(last.unsigned_abs());
+                    usize::from(first).max(if last < 0 {
+                        usize::from(first) + back - 1
+                    } else {
+                        back
+                    })
+                }
+                Keys::Numkeys { at, destination } => {
+                    assert!(
+                        destination.is_none_or(|key| 1 <= key && key < at),
+                        "{}",
+                        command.name
+                    );
+                    usize::from(at)
+                }
+                Keys::Script => 2,
+                Keys::Store(_) | Keys::Streams => 1,
+                Keys::Container(subcommands) => {
+                    for sub in subcommands {
+                        let (container, _) = sub.name.split_once('|').unwrap();
+                        assert_eq!(container, command.name);
+                        assert_eq!((sub.access, sub.policy), (command.access, command.policy));
+                        assert!(matches!(
+                            sub.keys,
+                            Keys::Range {
+                                first: 2,
+                                last: 2,
+                                step: 1
+                            }
+                        ));
+                        assert!(shortest(sub) > 2, "{}", sub.name);
+                    }
+                    1
+                }
+            };
+            assert!(
+                shortest(command) > fixed,
+                "{}: the arity admits no key",
+                command.name
+            );
+            let routed = matches!(command.policy, Policy::Forward | Policy::Split(_));
+            assert_eq!(routed, command.keys != Keys::None, "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn only_policies_that_need_a_server_have_keys() {
+        for name in ["ping", "time", "blpop"] {
+            let command = lookup(name.as_bytes()).unwrap();
+            let found = command.keys(shortest(command), |_| b"").unwrap();
+            assert_eq!((found.len(), found.first()), (0, None), "{name}");
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! The command table against a real Redis: what `COMMAND` says of each command, and where
+//! `COMMAND GETKEYS` finds the keys of generated requests. Needs `redis-server` in the PATH.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use nuthatch::protocol::redis::command::{self, Access, Command, Keys, Policy};
+use redis_protocol::resp2::decode::decode;
+use redis_protocol::resp2::types::OwnedFrame as Frame;
+
+/// The version the table is complete for.
+const TABLE_VERSION: &str = "7.0.";
+
+/// Commands of the table that Redis 7.0 does not know yet.
+const NEWER: &str = "hexpire hexpireat hexpiretime hgetdel hgetex hpersist hpexpire hpexpireat \
+    hpexpiretime hpttl hsetex httl waitaof";
+
+/// Commands to which a later version added an option, so that the table takes more arguments.
+const GROWN: &str = "zrank zrevrank";
+
+/// Every command twemproxy 0.5 forwards or answers.
+const TWEMPROXY: &str = "ping quit command lolwut \
+    persist pttl ttl type dump decr get getdel incr strlen hgetall hkeys hlen hvals llen scard \
+    smembers zcard auth \
+    expire expireat pexpire pexpireat move append decrby getbit getset incrby incrbyfloat setnx \
+    hexists hget hstrlen lindex rpoplpush sismember zrank zrevrank zscore \
+    getrange psetex setbit setex setrange hincrby hincrbyfloat hsetnx lrange lrem lset ltrim smove \
+    zcount zlexcount zincrby zremrangebylex zremrangebyrank zremrangebyscore \
+    linsert lmove \
+    sort copy bitcount bitpos bitfield exists getex set hdel hmget hmset hscan hset hrandfield lpush \
+    lpushx rpush rpushx lpop rpop lpos sadd sdiff sdiffstore sinter sinterstore srem sunion \
+    sunionstore srandmember sscan spop smismember pfadd pfmerge pfcount zadd zdiff zdiffstore zinter \
+    zinterstore zmscore zpopmax zpopmin zrandmember zrange zrangebylex zrangebyscore zrangestore zrem \
+    zrevrange zrevrangebylex zrevrangebyscore zscan zunion zunionstore geodist geopos geohash geoadd \
+    georadius georadiusbymember geosearch geosearchstore restore \
+    mget del unlink touch mset eval evalsha";
+
+fn listed(names: &str, name: &str) -> bool {
+    names.split_whitespace().any(|listed| listed == name)
+}
+
+#[test]
+fn every_command_of_twemproxy_is_served() {
+    assert_eq!(TWEMPROXY.split_whitespace().count(), 137);
+    for name in TWEMPROXY.split_whitespace() {
+        let command =
+            command::lookup(name.as_bytes()).unwrap_or_else(|| panic!("{name} is missing"));
+        assert!(
+            !matches!(command.policy, Policy::Refused(_)),
+            "{name} is refused"
+        );
+    }
+}
+
+#[test]
+fn the_table_knows_every_command_of_redis() {
+    let mut redis = Redis::start();
+    let known = redis.commands();
+    let absent = |(name, known): &(&String, &Known)| {
+        // Subcommands follow their container's policy, or are refused for not being in the table.
+        let own = !known.from_module && !name.contains('|');
+        own && command::lookup(name.as_bytes()).is_none()
+    };
+    let missing: Vec<_> = known.iter().filter(absent).map(|(name, _)| name).collect();
+    if redis.has_table_version() {
+        assert!(missing.is_empty(), "missing in the table: {missing:?}");
+        let invented = |c: &&Command| !known.contains_key(c.name) && !listed(NEWER, c.name);
+        let invented: Vec<_> = command::all()
+            .iter()
+            .filter(invented)
+            .map(|c| c.name)
+            .collect();
+        assert!(invented.is_empty(), "unknown to redis: {invented:?}");
+    } else {
+        println!("redis {} also has {missing:?}", redis.version);
+    }
+}
+
+#[test]
+fn arity_and_flags_are_those_of_redis() {
+    let mut redis = Redis::start();
+    let exact = redis.has_table_version();
+    let known = redis.commands();
+    let mut compared = 0;
+    for ours in table() {
+        let Some(theirs) = known.get(ours.name) else {
+            continue;
+        };
+        for argc in 1..=20 {
+            let (we, they) = (ours.arity_ok(argc), arity_ok(theirs.arity, argc));
+            assert!(
+                we || !they,
+                "{} with {argc} arguments is refused",
+                ours.name
+            );
+            let differ = we != they && exact && !listed(GROWN, ours.name);
+            assert!(!differ, "{} with {argc} arguments is accepted", ours.name);
+        }
+        // A container is flagged by its subcommands, which are compared themselves.
+        if !matches!(ours.keys, Keys::Container(_)) {
+            assert_eq!(ours.access, theirs.access, "{}", ours.name);
+        }
+        compared += 1;
+    }
+    assert!(compared > 200, "only {compared} commands compared");
+}
+
+#[test]
+fn key_ranges_are_those_of_redis() {
+    let known = Redis::start().commands();
+    let mut compared = 0;
+    for ours in table().filter(|c| !matches!(c.policy, Policy::Refused(_))) {
+        let Some(theirs) = known.get(ours.name) else {
+            continue;
+        };
+        let (first, last, step) = match ours.keys {
+            Keys::None | Keys::Container(_) => (0, 0, 0),
+            Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
+            Keys::Numkeys {
+                destination: Some(_),
+                ..
+            }
+            | Keys::Store(_) => (1, 1, 1),
+            Keys::Numkeys { .. } | Keys::Script | Keys::Streams => (0, 0, 0),
+        };
+        assert_eq!((first, last, step), theirs.range, "{}", ours.name);
+        // SORT_RO is marked for the patterns of BY and GET, from which no server can be chosen.
+        let movable = !matches!(
+            ours.keys,
+            Keys::None | Keys::Range { .. } | Keys::Container(_)
+        );
+        assert_eq!(
+            movable,
+            theirs.movable && ours.name != "sort_ro",
+            "{}",
+            ours.name
+        );
+        compared += 1;
+    }
+    assert!(compared > 150, "only {compared} commands compared");
+}
+
+#[test]
+fn keys_are_where_redis_finds_them() {
+    let mut redis = Redis::start();
+    let known = redis.commands();
+    let mut compared = 0;
+    for ours in table().filter(|c| matches!(c.policy, Policy::Forward | Policy::Split(_))) {
+        let Some(theirs) = known.get(ours.name) else {
+            continue;
+        };
+        let container = matches!(ours.keys, Keys::Container(_));
+        let accepted = |request: &Vec<_>| {
+            // GETKEYS fails on a PFMERGE without sources, which Redis runs.
+            let bare_pfmerge = ours.name == "pfmerge" && request.len() == 2;
+            !container && !bare_pfmerge && arity_ok(theirs.arity, request.len())
+        };
+        for request in requests(ours).into_iter().filter(accepted) {
+            let args: Vec<&[u8]> = request.iter().map(|arg| arg.as_bytes()).collect();
+            let whole = command::lookup(args[0]).unwrap();
+            let positions = whole.keys(args.len(), |i| args[i]);
+            let positions = positions.unwrap_or_else(|error| panic!("{request:?}: {error}"));
+            let mut ours: Vec<_> = positions.iter().map(|i| request[i].clone()).collect();
+            let mut theirs = redis.getkeys(&request);
+            ours.sort();
+            theirs.sort();
+            assert_eq!(ours, theirs, "{request:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 1_000, "only {compared} requests compared");
+}
+
+#[test]
+fn errors_have_the_words_of_redis() {
+    let mut redis = Redis::start();
+    if !redis.has_table_version() {
+        return println!("redis {} may word its errors differently", redis.version);
+    }
+    for request in [
+        "mset a 1 b",
+        "msetnx a 1 b 2 c",
+        "get",
+        "object encoding",
+        "xgroup create a",
+        "eval script x a",
+        "eval script 2 a",
+        "zunion x a",
+        "sintercard 0 a",
+        "sintercard 3 a",
+        "zmpop 0 a min",
+        "xread count 1 a 0",
+        "xread count 1 streams",
+    ] {
+        let args: Vec<_> = request.split(' ').map(str::to_owned).collect();
+        let command = command::lookup(args[0].as_bytes()).unwrap();
+        let ours = command
+            .keys(args.len(), |i| args[i].as_bytes())
+            .unwrap_err();
+        assert_eq!(
+            Frame::Error(ours.to_string()),
+            redis.call(&args),
+            "{request}"
+        );
+    }
+}
+
+/// Every command, and after a container its subcommands.
+fn table() -> impl Iterator<Item = &'static Command> {
+    command::all().iter().flat_map(|command| {
+        let subcommands = match command.keys {
+            Keys::Container(subcommands) => subcommands,
+            _ => &[],
+        };
+        std::iter::once(command).chain(subcommands)
+    })
+}
+
+/// Requests of several lengths that Redis can find the keys of; all arguments differ.
+fn requests(command: &Command) -> Vec<Vec<String>> {
+    let shortest = usize::from(command.arity.unsigned_abs());
+    let longest = if command.arity < 0 {
+        shortest + 7
+    } else {
+        shortest
+    };
+    let mut requests = Vec::new();
+    for argc in shortest..=longest {
+        let mut request: Vec<String> = (0..argc).map(|i| format!("argument{i}")).collect();
+        for (i, word) in command.name.split('|').enumerate() {
+            request[i] = word.to_owned();
+        }
+        let set = |at: usize, words: &str| {
+            let mut request = request.clone();
+            for (i, word) in words.split(' ').enumerate() {
+                request[at + i] = word.to_owned();
+            }
+            request
+        };
+        match command.keys {
+            Keys::Range {
+                first,
+                last: -1,
+                step,
+            } => {
+                if (argc - usize::from(first)).is_multiple_of(step.into()) {
+                    requests.push(request);
+                }
+            }
+            Keys::Numkeys { at, .. } => {
+                requests.extend((1..argc - usize::from(at)).map(|n| set(at.into(), &n.to_string())))
+            }
+            Keys::Script => requests.extend((1..argc - 2).map(|n| set(2, &n.to_string()))),
+            Keys::Store(store) => {
+                for word in store.store {
+                    let places = usize::from(store.options)..argc.saturating_sub(1);
+                    requests.extend(places.map(|at| set(at, word)));
+                }
+                requests.push(request);
+            }
+            Keys::Streams => {
+                let prefixes: &[&str] = match command.name {
+                    "xread" => &["streams", "COUNT 2 STREAMS"],
+                    _ => &[
+                        "GROUP streams count streams",
+                        "group g c NOACK count 1 Streams",
+                    ],
+                };
+                for prefix in prefixes {
+                    let words = prefix.split(' ').count();
+                    if argc > words + 1 && (argc - words - 1).is_multiple_of(2) {
+                        requests.push(set(1, prefix));
+                    }
+                }
+            }
+            _ => requests.push(request),
+        }
+    }
+    requests
+}
+
+fn arity_ok(arity: i64, argc: usize) -> bool {
+    let count = usize::try_from(arity.unsigned_abs()).unwrap();
+    if arity < 0 {
+        argc >= count
+    } else {
+        argc == count
+    }
+}
+
+/// What `COMMAND` says of a command.
+struct Known {
+    arity: i64,
+    access: Access,
+    range: (i64, i64, i64),
+    movable: bool,
+    from_module: bool,
+}
+
+/// A Redis of our own on a free port, ended when dropped.
+struct Redis {
+    process: Child,
+    stream: TcpStream,
+    version: String,
+}
+
+impl Redis {
+    fn start() -> Self {
+        // Another process may take the port between our look and the server's bind.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            let mut process = Process::new("redis-server")
+                .args([
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--port",
+                    &port.to_string(),
+                ])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap_or_else(|error| {
+                    panic!("this test needs redis-server in the PATH: {error}")
+                });
+            if let Some(stream) = connect(&mut process, port) {
+                let mut redis = Self {
+                    process,
+                    stream,
+                    version: String::new(),
+                };
+                redis.version = redis.read_version();
+                return redis;
+            }
+            process.kill().ok();
+            process.wait().unwrap();
+        }
+        panic!("redis-server does not start");
+    }
+
+    fn has_table_version(&self) -> bool {
+        self.version.starts_with(TABLE_VERSION)
+    }
+
+    fn read_version(&mut self) -> String {
+        let info = string(&self.call(&["info", "server"]));
+        let version = info
+            .lines()
+            .find_map(|line| line.strip_prefix("redis_version:"));
+        version.expect("INFO tells the version").to_owned()
+    }
+
+    fn commands(&mut self) -> BTreeMap<String, Known> {
+        let mut known = BTreeMap::new();
+        for entry in array(&self.call(&["command"])) {
+            insert(&mut known, array(entry));
+        }
+        known
+    }
+
+    fn getkeys(&mut self, request: &[String]) -> Vec<String> {
+        let prefix = ["command", "getkeys"].map(str::to_owned);
+        match self.call(&[&prefix, request].concat()) {
+            Frame::Array(keys) => keys.iter().map(string).collect(),
+            other => panic!("{request:?}: {other:?}"),
+        }
+    }
+
+    fn call(&mut self, args: &[impl AsRef<str>]) -> Frame {
+        let mut request = format!("*{}\r\n", args.len());
+        for arg in args.iter().map(AsRef::as_ref) {
+            request += &format!("${}\r\n{arg}\r\n", arg.len());
+        }
+        self.stream.write_all(request.as_bytes()).unwrap();
+        let mut reply = Vec::new();
+        let mut chunk = vec![0; 1 << 20];
+        loop {
+            let read = self.stream.read(&mut chunk).unwrap();
+            assert!(read > 0, "redis closed the connection");
+            reply.extend_from_slice(&chunk[..read]);
+            if let Some((frame, _)) = decode(&reply).unwrap() {
+                return frame;
+            }
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// `None` if the server ended, or did not listen in time.
+fn connect(process: &mut Child, port: u16) -> Option<TcpStream> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline && process.try_wait().unwrap().is_none() {
+        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
+            stream
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            return Some(stream);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Adds an entry of `COMMAND` and its subcommands.
+fn insert(known: &mut BTreeMap<String, Known>, entry: &[Frame]) {
+    let flags: Vec<_> = array(&entry[2]).iter().map(string).collect();
+    let flagged = |flag: &str| flags.iter().any(|f| f == flag);
+    let access = match (flagged("readonly"), flagged("write")) {
+        (true, false) => Access::Read,
+        (false, true) => Access::Write,
+        _ => Access::Neither,
+    };
+    let range = (integer(&entry[3]), integer(&entry[4]), integer(&entry[5]));
+    let (movable, from_module) = (flagged("movablekeys"), flagged("module"));
+    let arity = integer(&entry[1]);
+    known.insert(
+        string(&entry[0]),
+        Known {
+            arity,
+            access,
+            range,
+            movable,
+            from_module,
+        },
+    );
+    // Subcommands are the tenth element, which Redis 6 does not have.
+    for subcommand in entry.get(9).map_or(&[][..], array) {
+        insert(known, array(subcommand));
+    }
+}
+
+fn array(frame: &Frame) -> &[Frame] {
+    match frame {
+        Frame::Array(frames) => frames,
+        other => panic!("not an array: {other:?}"),
+    }
+}
+
+fn integer(frame: &Frame) -> i64 {
+    match frame {
+        Frame::Integer(integer) => *integer,
+        other => panic!("not an integer: {other:?}"),
+    }
+}
+
+fn string(frame: &Frame) -> String {
+    match frame {
+        Frame::BulkString(bytes) | Frame::SimpleString(bytes) => {
+            String::from_utf8(bytes.clone()).unwrap()
+        }
+        other => panic!("not a string: {other:?}"),
+    }
+}
