@@ -1,1 +1,48 @@
-//! Placeholder head.
+//! Connections to the Redis servers: requests of many clients go out in one stream, replies come back in
+//! the same order and are matched to the requests' reply slots.
+//!
+//! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and
+//! `lifecycle.rs` their life (machines),
+//! `task.rs` the sockets. Who the clients are is unknown here: replies leave through [`Replies`].
+
+mod connection;
+mod failure;
+mod lifecycle;
+mod pool;
+
+pub use connection::Connection;
+pub use failure::{Cause, Failure, Fate};
+pub use pool::{Backends, ConnectionId, Plan, Target};
+
+use crate::buffer::BufferPool;
+
+/// A request's return address: the reply slot it fills, and what may be said if it cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub client: u32,
+    /// Tells the client from an earlier one that had the same index.
+    pub generation: u32,
+    /// Number of the slot in the client's pipeline.
+    pub slot: u32,
+    /// Which fragment of a split request this is; 0 for a whole one.
+    pub part: u16,
+    /// The request may change data: if it is lost after it was sent, its effect is unknown.
+    pub write: bool,
+}
+
+/// Where replies go. Each call ends in exactly one `reply` with `end`, or one `fail`.
+pub trait Replies {
+    /// A run of bytes of the reply to `call`; `end` with the last one.
+    fn reply(&mut self, call: Call, piece: &[u8], end: bool, buffers: &mut BufferPool);
+
+    /// There will be no (more) reply to `call`.
+    fn fail(&mut self, call: Call, failure: &Failure, fate: Fate, buffers: &mut BufferPool);
+}
+
+/// What the shell lends the machines for one turn.
+pub struct Turn<'a, R> {
+    pub replies: &'a mut R,
+    pub buffers: &'a mut BufferPool,
+    /// Milliseconds since the worker's start; wraps.
+    pub now: u32,
+}

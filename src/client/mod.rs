@@ -1,1 +1,182 @@
-//! Placeholder head.
+//! The clients of one worker, from their bytes to requests on backend connections and back.
+//!
+//! `session.rs` decides what becomes of a request, `local.rs` answers the ones that concern the client's
+//! own connection, `pipeline.rs` keeps replies in order; [`Front`] ties clients and backends of a worker
+//! together. All machines; the sockets are [`crate::worker`]'s.
+
+mod front;
+mod local;
+mod pipeline;
+mod session;
+
+use bytes::BytesMut;
+use slab::Slab;
+
+pub use front::{Front, Step};
+
+use crate::backend::{Call, Failure, Fate, Replies};
+use crate::buffer::{BufferPool, SHARE_FROM};
+use crate::config::Limits;
+use crate::protocol::redis::scan::RequestScanner;
+use pipeline::Pipeline;
+use session::Session;
+
+/// Index into the worker's clients; reused only after its task has ended.
+pub type ClientId = u32;
+
+/// Why no more requests are taken from a client for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    No,
+    /// Too much is unanswered or unread; goes on when half of it is gone.
+    Pressure,
+    /// The next request must not overtake the ones before it; goes on when they are answered.
+    Drain,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Takes no more requests; ends when all replies are delivered.
+    Closing,
+    /// Cannot be served any more; ends at once.
+    Dead,
+}
+
+struct Client {
+    generation: u32,
+    pool: u16,
+    state: State,
+    pause: Pause,
+    dirty: bool,
+    session: Session,
+    scanner: RequestScanner,
+    /// Bytes that are no complete request yet, or wait behind a pause.
+    input: BytesMut,
+    /// `input` needs this many bytes before it is worth another look.
+    need: usize,
+    pipeline: Pipeline,
+    /// What this client has in [`Clients::buffered`].
+    accounted: usize,
+}
+
+impl Client {
+    fn is_finished(&self) -> bool {
+        match self.state {
+            State::Open => false,
+            State::Closing => self.pipeline.pending() == 0 && self.pipeline.out.is_empty(),
+            State::Dead => true,
+        }
+    }
+
+    /// May the next request be taken?
+    fn is_pressed(&self, limits: &Limits, share: u64) -> bool {
+        self.pipeline.pending() as u64 * share >= u64::from(limits.client_pending_limit) * 2
+            || self.pipeline.buffered() as u64 * share >= limits.client_output_limit
+    }
+
+    fn may_resume(&self, limits: &Limits) -> bool {
+        match self.pause {
+            Pause::No => true,
+            Pause::Pressure => !self.is_pressed(limits, 4),
+            Pause::Drain => self.pipeline.pending() == 0,
+        }
+    }
+}
+
+/// Writes bytes to a client's socket at once; answers how many it took, 0 if it takes none now.
+pub type Direct = Box<dyn Fn(ClientId, &[u8]) -> usize>;
+
+/// All clients of a worker. As the receiver of replies it is what backends know of them.
+struct Clients {
+    table: Slab<Client>,
+    generation: u32,
+    /// Limits per pool.
+    limits: Vec<Limits>,
+    /// Something to write.
+    dirty: Vec<ClientId>,
+    /// Their task must look at them again.
+    woken: Vec<ClientId>,
+    /// Bytes in all buffers, brought up to date once per turn.
+    buffered: usize,
+    /// Clients closed because a limit was hit, per pool, not yet counted in the statistics.
+    overflowed: Vec<ClientId>,
+    direct: Option<Direct>,
+}
+
+impl Clients {
+    #[inline]
+    fn mark(&mut self, id: ClientId) {
+        let client = &mut self.table[id as usize];
+        if !client.dirty {
+            client.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// After a reply: let the flusher know, and the client's task if it waits for this.
+    #[inline]
+    fn after_reply(&mut self, id: ClientId) {
+        self.mark(id);
+        let client = &mut self.table[id as usize];
+        let limits = &self.limits[usize::from(client.pool)];
+        if client.pause != Pause::No && client.may_resume(limits) {
+            self.woken.push(id);
+        }
+        if client.pipeline.buffered() as u64 > limits.client_output_limit
+            && client.state != State::Dead
+        {
+            client.state = State::Dead;
+            self.overflowed.push(id);
+            self.woken.push(id);
+        }
+    }
+
+    /// Writes a large piece whose turn it is without copying it; answers what the socket did not take.
+    fn pass_through<'p>(&self, id: ClientId, piece: &'p [u8]) -> &'p [u8] {
+        match &self.direct {
+            Some(direct) => &piece[direct(id, piece)..],
+            None => piece,
+        }
+    }
+
+    #[inline]
+    fn find(&mut self, call: Call) -> Option<&mut Client> {
+        self.table
+            .get_mut(call.client as usize)
+            .filter(|client| client.generation == call.generation && client.state != State::Dead)
+    }
+}
+
+impl Replies for Clients {
+    #[inline]
+    fn reply(&mut self, call: Call, piece: &[u8], end: bool, buffers: &mut BufferPool) {
+        // Replies to a client that has left are swallowed.
+        if let Some(client) = self.find(call) {
+            client
+                .pipeline
+                .handle_reply(call.slot, call.part, piece, end, buffers);
+            self.after_reply(call.client);
+        }
+    }
+
+    fn fail(&mut self, call: Call, failure: &Failure, fate: Fate, buffers: &mut BufferPool) {
+        let Some(client) = self.find(call) else {
+            return;
+        };
+        let mut error = Vec::with_capacity(128);
+        failure.write(&mut error, call.write, fate);
+        client.session.errors += 1;
+        let pipeline = &mut client.pipeline;
+        if pipeline
+            .handle_failure(call.slot, call.part, &error, buffers)
+            .is_err()
+        {
+            // Half a reply has left; whatever followed would be read as its rest.
+            client.state = State::Dead;
+            self.woken.push(call.client);
+            return;
+        }
+        self.after_reply(call.client);
+    }
+}

@@ -144,8 +144,6 @@ pub enum ProtocolError {
     UnbalancedQuotes,
     #[error("request is larger than max_request_bytes")]
     RequestTooLarge,
-    #[error("looks like an HTTP request, not Redis")]
-    Http,
 }
 
 /// What [`RequestScanner::scan`] found.

@@ -78,6 +78,7 @@ pub enum Local {
     Select,
     Client,
     Hello,
+    Info,
     Reset,
 }
 

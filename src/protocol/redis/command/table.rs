@@ -274,6 +274,7 @@ pub(super) const COMMANDS: &[Command] = &[
     local("hello", -1, Local::Hello),
     local("ping", -1, Local::Ping),
     local("quit", -1, Local::Quit),
+    local("info", -1, Local::Info),
     local("reset", 1, Local::Reset),
     local("select", 2, Local::Select),
     // Transactions
@@ -308,7 +309,6 @@ pub(super) const COMMANDS: &[Command] = &[
     refused("failover", -1, Neither, ADMINISTRATION),
     refused("flushall", -1, Write, EVERY_SERVER),
     refused("flushdb", -1, Write, EVERY_SERVER),
-    refused("info", -1, Neither, ADMINISTRATION),
     refused("lastsave", 1, Neither, ADMINISTRATION),
     refused("latency", -2, Neither, ADMINISTRATION),
     anywhere("lolwut", -1, Read),

@@ -1,0 +1,94 @@
+//! Why a request got no reply, and how that is said to the client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::protocol::redis::reply::ReplyError;
+use crate::protocol::redis::write;
+
+/// Had the request left for the server when things went wrong?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    NotSent,
+    Sent,
+}
+
+/// What went wrong, with whom.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// For messages: `server 10.0.0.1:6379 (shard2)` or `pool alpha`.
+    pub who: Arc<str>,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Refused,
+    /// Connecting failed otherwise; the system's reason.
+    Unreachable(String),
+    ConnectTimeout,
+    /// The server did not accept our AUTH, SELECT or HELLO; its reason.
+    Handshake(String),
+    /// No reply within the pool's `timeout`, in milliseconds.
+    TimedOut(u64),
+    /// The server closed the connection in order.
+    Closed,
+    /// The connection broke; the system's reason.
+    Reset(String),
+    BadReply(ReplyError),
+    /// A reply that no request asked for.
+    Unasked,
+    /// The server's host name has no address.
+    Unresolved,
+    /// No server of the pool is in the ring.
+    AllEjected,
+    /// Too many bytes wait for servers already.
+    Overloaded,
+}
+
+/// The leading words are twemproxy's (its `strerror` texts) where it has the case: monitoring looks for
+/// them.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Refused => f.write_str("Connection refused"),
+            Cause::Unreachable(reason) => write!(f, "Connection failed ({reason})"),
+            Cause::ConnectTimeout => f.write_str("Connection timed out while connecting"),
+            Cause::Handshake(reason) => write!(f, "Connection not usable ({reason})"),
+            Cause::TimedOut(ms) => write!(f, "Connection timed out after {ms} ms without a reply"),
+            Cause::Closed => f.write_str("Connection closed by the server"),
+            Cause::Reset(reason) if reason.starts_with("Connection") => f.write_str(reason),
+            Cause::Reset(reason) => write!(f, "Connection lost ({reason})"),
+            Cause::BadReply(reason) => write!(f, "Invalid argument in a reply ({reason})"),
+            Cause::Unasked => f.write_str("Invalid argument: a reply that nothing asked for"),
+            Cause::Unresolved => f.write_str("Host is down (its name has no address)"),
+            Cause::AllEjected => f.write_str("Connection refused: all servers are ejected"),
+            Cause::Overloaded => f.write_str("Out of memory: too much is waiting to be sent"),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.who)
+    }
+}
+
+impl Failure {
+    /// Appends the error reply for a request that ended so.
+    pub fn write(&self, out: &mut Vec<u8>, write: bool, fate: Fate) {
+        let doubt = match (write, fate) {
+            (true, Fate::Sent) => "; the command may or may not have been applied",
+            _ => "",
+        };
+        write::error(out, &format!("ERR {self}{doubt}"));
+    }
+
+    /// Does it speak against the server (and so count towards its ejection)?
+    pub fn blames_server(&self) -> bool {
+        !matches!(
+            self.cause,
+            Cause::Unresolved | Cause::AllEjected | Cause::Overloaded
+        )
+    }
+}

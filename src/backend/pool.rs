@@ -1,0 +1,380 @@
+//! All backend connections of one worker: which exist, which a request takes, what happens when one ends.
+//!
+//! The shell reads its duties from the `take_*` lists: connections to open, to flush, to remove.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::connection::Connection;
+use super::{Call, Cause, Failure};
+use crate::backoff::Backoff;
+use crate::buffer::BufferPool;
+use crate::config::PoolConfig;
+use crate::protocol::redis::Resp;
+use crate::stats::{ServerStats, WorkerStats};
+use crate::topology::{Endpoint, Event, Topology};
+
+/// First pause after a failed connect: short, a restarted server is back at once.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// Longest pause: a server that is back should not be missed for longer.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// How long connecting and the handshake may take in pools without a shorter `timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Index into the worker's connections; reused only after [`Backends::remove`].
+pub type ConnectionId = u32;
+
+/// All a task needs to open a connection.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub target: Target,
+    pub config: Arc<PoolConfig>,
+    pub resp: Resp,
+    pub timeout: Duration,
+    /// For messages.
+    pub who: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Target {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A server as this worker knows it.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) who: Arc<str>,
+    /// Per protocol version and lane, the connection that takes new requests.
+    pub(super) lanes: [Vec<Option<ConnectionId>>; 2],
+    pub(super) backoff: Backoff,
+    /// No new connection before this time, requests fail with `failure` meanwhile.
+    pub(super) retry_at: Option<u32>,
+    pub(super) failure: Option<Cause>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) who: Arc<str>,
+    pub(super) config: Arc<PoolConfig>,
+    pub(super) servers: Vec<Server>,
+}
+
+#[derive(Debug)]
+pub struct Backends {
+    pub(super) topology: Arc<Topology>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) connections: Slab<Connection>,
+    pub(super) stats: Arc<WorkerStats>,
+    /// Bytes that wait to be sent on all connections.
+    pub(super) unsent: usize,
+    pub(super) max_unsent: usize,
+    pub(super) dirty: Vec<ConnectionId>,
+    pub(super) opening: Vec<ConnectionId>,
+    pub(super) dead: Vec<ConnectionId>,
+    pub(super) events: Vec<Event>,
+    pub(super) random: u32,
+}
+
+impl Backends {
+    /// `max_unsent`: bytes that may wait for all servers together before requests are refused.
+    pub fn new(
+        topology: Arc<Topology>,
+        stats: Arc<WorkerStats>,
+        max_unsent: usize,
+        seed: u32,
+    ) -> Backends {
+        let pools = topology.pools.iter().map(|pool| Pool {
+            who: format!("pool {}", pool.config.name).into(),
+            config: pool.config.clone(),
+            servers: pool
+                .config
+                .servers
+                .iter()
+                .map(|s| Server::new(&pool.config, s))
+                .collect(),
+        });
+        Backends {
+            pools: pools.collect(),
+            topology,
+            connections: Slab::new(),
+            stats,
+            unsent: 0,
+            max_unsent,
+            dirty: Vec::new(),
+            opening: Vec::new(),
+            dead: Vec::new(),
+            events: Vec::new(),
+            random: seed | 1,
+        }
+    }
+
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// Bytes that wait to be sent to servers.
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// The server for `key`, or why there is none.
+    #[inline]
+    pub fn route(&mut self, pool: u16, key: &[u8]) -> Result<u16, Failure> {
+        let random = &mut self.random;
+        match self.topology.pools[usize::from(pool)].route(key, || next_random(random)) {
+            Some(server) => Ok(server),
+            None => Err(Failure {
+                who: self.pools[usize::from(pool)].who.clone(),
+                cause: Cause::AllEjected,
+            }),
+        }
+    }
+
+    /// The connection that takes a request of `client` for `server`, opened if need be. A client always
+    /// meets the same one, so that its requests to one server are executed in their order.
+    #[inline]
+    pub fn connection(
+        &mut self,
+        (pool, server): (u16, u16),
+        resp: Resp,
+        client: u32,
+        now: u32,
+    ) -> Result<ConnectionId, Failure> {
+        let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
+        let lanes = &known.lanes[resp as usize];
+        let lane = match lanes.len() {
+            1 => 0,
+            n => client as usize % n,
+        };
+        if self.unsent > self.max_unsent {
+            return Err(known.failure(Cause::Overloaded));
+        }
+        match lanes[lane] {
+            Some(id) => Ok(id),
+            None => self.open((pool, server), resp, lane, now),
+        }
+    }
+
+    #[cold]
+    fn open(
+        &mut self,
+        (pool, server): (u16, u16),
+        resp: Resp,
+        lane: usize,
+        now: u32,
+    ) -> Result<ConnectionId, Failure> {
+        let known = &mut self.pools[usize::from(pool)].servers[usize::from(server)];
+        let endpoint =
+            &self.topology.pools[usize::from(pool)].servers[usize::from(server)].endpoint;
+        if let Endpoint::Unresolved(_) = endpoint {
+            return Err(known.failure(Cause::Unresolved));
+        }
+        if let (Some(at), Some(cause)) = (known.retry_at, &known.failure)
+            && !reached(now, at)
+        {
+            return Err(known.failure(cause.clone()));
+        }
+        let connection = Connection::new(pool, server, resp, lane as u32, endpoint.clone());
+        let id = self.connections.insert(connection) as ConnectionId;
+        known.lanes[resp as usize][lane] = Some(id);
+        self.opening.push(id);
+        Ok(id)
+    }
+
+    /// Opens one RESP2 connection to every server of the pools with `preconnect`.
+    pub fn preconnect(&mut self, now: u32) {
+        for pool in 0..self.pools.len() {
+            if self.pools[pool].config.preconnect {
+                for server in 0..self.pools[pool].servers.len() {
+                    // A failure is logged by whoever tries to connect; there is no request to fail yet.
+                    let _ = self.connection((pool as u16, server as u16), Resp::V2, 0, now);
+                }
+            }
+        }
+    }
+
+    /// Queues a whole request.
+    #[inline]
+    pub fn send(
+        &mut self,
+        id: ConnectionId,
+        call: Call,
+        request: &[u8],
+        now: u32,
+        buffers: &mut BufferPool,
+    ) {
+        let connection = &mut self.connections[id as usize];
+        connection.queue(call, request, now, buffers);
+        self.unsent += request.len();
+        self.mark(id);
+    }
+
+    /// Queues a whole request that owns its memory.
+    pub fn send_owned(
+        &mut self,
+        id: ConnectionId,
+        call: Call,
+        request: Bytes,
+        now: u32,
+        buffers: &mut BufferPool,
+    ) {
+        let len = request.len();
+        self.connections[id as usize].queue_owned(call, request, now, buffers);
+        self.unsent += len;
+        self.mark(id);
+    }
+
+    /// Queues bytes of a request that [`Backends::send`] (perhaps of nothing) completes in this turn.
+    pub fn append(&mut self, id: ConnectionId, bytes: &[u8], buffers: &mut BufferPool) {
+        self.connections[id as usize].append(bytes, buffers);
+        self.unsent += bytes.len();
+    }
+
+    /// The shell has something to do for this connection.
+    #[inline]
+    pub(super) fn mark(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id as usize];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    pub(super) fn server(&self, pool: u16, server: u16) -> &Server {
+        &self.pools[usize::from(pool)].servers[usize::from(server)]
+    }
+
+    pub(super) fn server_mut(&mut self, pool: u16, server: u16) -> &mut Server {
+        &mut self.pools[usize::from(pool)].servers[usize::from(server)]
+    }
+
+    pub(super) fn server_stats(&self, pool: u16, server: u16) -> &ServerStats {
+        &self.stats.pools[usize::from(pool)].servers[usize::from(server)]
+    }
+
+    /// Connections for which the shell must start a task.
+    pub fn take_opening(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.opening)
+    }
+
+    /// Connections with something to write; `spare` is an empty list to be filled next.
+    pub fn take_dirty(&mut self, spare: Vec<ConnectionId>) -> Vec<ConnectionId> {
+        std::mem::replace(&mut self.dirty, spare)
+    }
+
+    /// Connections whose socket and task must go; answer with [`Backends::remove`].
+    pub fn take_dead(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.dead)
+    }
+
+    /// What the topology task should know.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Does no request wait for a reply?
+    pub fn is_idle(&self) -> bool {
+        self.connections
+            .iter()
+            .all(|(_, connection)| connection.fifo.is_empty())
+    }
+
+    /// Is there anything in the lists?
+    pub fn has_work(&self) -> bool {
+        !(self.dirty.is_empty()
+            && self.opening.is_empty()
+            && self.dead.is_empty()
+            && self.events.is_empty())
+    }
+
+    /// How to open the connection.
+    pub fn plan(&self, id: ConnectionId) -> Option<Plan> {
+        let connection = self.connections.get(id as usize)?;
+        let pool = &self.pools[usize::from(connection.pool)];
+        let target = match &connection.endpoint {
+            Endpoint::Tcp(address) => Target::Tcp(*address),
+            Endpoint::Unix(path) => Target::Unix(path.clone()),
+            Endpoint::Unresolved(_) => return None,
+        };
+        Some(Plan {
+            target,
+            config: pool.config.clone(),
+            resp: connection.resp,
+            timeout: pool
+                .config
+                .timeout
+                .unwrap_or(CONNECT_TIMEOUT)
+                .min(CONNECT_TIMEOUT),
+            who: pool.servers[usize::from(connection.server)].who.clone(),
+        })
+    }
+
+    /// The connection for the shell to write; clears its dirty mark.
+    pub fn flush(
+        &mut self,
+        id: ConnectionId,
+        buffers: &mut BufferPool,
+        mut write: impl FnMut(&[std::io::IoSlice<'_>]) -> std::io::Result<usize>,
+    ) -> std::io::Result<()> {
+        let Some(connection) = self.connections.get_mut(id as usize) else {
+            return Ok(());
+        };
+        connection.dirty = false;
+        let mut result = Ok(());
+        while connection.is_ready() && connection.unsent() > 0 && result.is_ok() {
+            match connection.write_to(buffers, &mut write) {
+                Ok(n) => self.unsent -= n,
+                Err(error) => result = Err(error),
+            }
+        }
+        let stats = &self.stats.pools[usize::from(connection.pool)];
+        connection.report(&stats.servers[usize::from(connection.server)]);
+        result
+    }
+}
+
+impl Server {
+    fn new(pool: &PoolConfig, server: &crate::config::ServerConfig) -> Server {
+        let address = server.address.to_string();
+        let who = if server.named {
+            format!("server {address} ({})", server.name)
+        } else {
+            format!("server {address}")
+        };
+        let lanes = || vec![None; pool.server_connections.get() as usize];
+        Server {
+            who: who.into(),
+            lanes: [lanes(), lanes()],
+            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            retry_at: None,
+            failure: None,
+        }
+    }
+
+    pub(super) fn failure(&self, cause: Cause) -> Failure {
+        Failure {
+            who: self.who.clone(),
+            cause,
+        }
+    }
+}
+
+/// Is the wrapping millisecond clock at or behind `at`?
+fn reached(now: u32, at: u32) -> bool {
+    now.wrapping_sub(at) < u32::MAX / 2
+}
+
+/// xorshift32: spreads the `random` distribution and the backoff; nothing secret depends on it.
+#[inline]
+pub(super) fn next_random(state: &mut u32) -> u32 {
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    *state
+}

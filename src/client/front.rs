@@ -1,0 +1,593 @@
+//! Clients and backends of one worker, tied together. The shell calls `handle_*` with what sockets did
+//! and `take_*`, `flush_*` for what they should do.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use slab::Slab;
+
+use super::pipeline::Pipeline;
+use super::session::{After, Context, Request, Scratch, Session};
+use super::{Client, ClientId, Clients, Direct, Pause, State};
+use crate::backend::{Backends, Cause, ConnectionId, Turn};
+use crate::buffer::{BufferPool, SHARE_FROM};
+use crate::config::{Limits, PoolConfig};
+use crate::protocol::redis::Resp;
+use crate::protocol::redis::inline;
+use crate::protocol::redis::scan::{
+    Body, Frame, MAX_BULK, ProtocolError, RequestScanner, Scan, ScanLimits,
+};
+use crate::protocol::redis::write;
+use crate::stats::WorkerStats;
+use crate::topology::Topology;
+
+/// A partial request that has or still misses more than this is read into its own memory, so that it is
+/// not copied in front of every read.
+const READ_OWN: usize = 32 * 1024;
+/// Most memory a partial request reserves ahead of its bytes: a length is only a claim.
+const READ_AHEAD: usize = 1024 * 1024;
+/// As Redis (`networking.c`): a client that has not authenticated needs no more.
+const UNAUTHENTICATED_ARGUMENTS: u32 = 10;
+const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
+
+/// What a client's task does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read into a shared buffer, behind the bytes of [`Front::copy_input`].
+    Read,
+    /// Read into [`Front::own_input`].
+    ReadOwn,
+    /// Nothing to read for now; the task is woken.
+    Wait,
+    /// The client has everything it is owed: say goodbye in order.
+    Finish,
+    /// Close at once.
+    Abort,
+}
+
+/// All that a worker knows.
+pub struct Front {
+    clients: Clients,
+    backends: Backends,
+    buffers: BufferPool,
+    scratch: Scratch,
+    /// RESP form of an inline request.
+    inline: Vec<u8>,
+    stats: Arc<WorkerStats>,
+    next_id: u64,
+    draining: bool,
+    memory_limit: usize,
+}
+
+impl Front {
+    /// `first_id`: ids of clients count up from here. `memory_limit`: bytes in all buffers.
+    pub fn new(
+        topology: Arc<Topology>,
+        stats: Arc<WorkerStats>,
+        memory_limit: usize,
+        first_id: u64,
+        seed: u32,
+    ) -> Front {
+        let limits = topology
+            .pools
+            .iter()
+            .map(|pool| pool.config.limits)
+            .collect();
+        Front {
+            clients: Clients {
+                table: Slab::new(),
+                generation: 0,
+                limits,
+                dirty: Vec::new(),
+                woken: Vec::new(),
+                buffered: 0,
+                overflowed: Vec::new(),
+                direct: None,
+            },
+            backends: Backends::new(topology, stats.clone(), memory_limit / 2, seed),
+            buffers: BufferPool::default(),
+            scratch: Scratch::default(),
+            inline: Vec::new(),
+            stats,
+            next_id: first_id,
+            draining: false,
+            memory_limit,
+        }
+    }
+
+    /// Lets large pieces of replies go straight to their client's socket.
+    pub fn write_directly(&mut self, direct: Direct) {
+        self.clients.direct = Some(direct);
+    }
+
+    pub fn backends(&mut self) -> &mut Backends {
+        &mut self.backends
+    }
+
+    fn config(&self, pool: u16) -> Arc<PoolConfig> {
+        self.backends.topology().pools[usize::from(pool)]
+            .config
+            .clone()
+    }
+
+    /// A new client of `pool`.
+    pub fn open(&mut self, pool: u16) -> ClientId {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.clients.generation = self.clients.generation.wrapping_add(1);
+        self.stats.pools[usize::from(pool)]
+            .client_connections
+            .add(1);
+        let state = if self.draining {
+            State::Closing
+        } else {
+            State::Open
+        };
+        let client = Client {
+            generation: self.clients.generation,
+            pool,
+            state,
+            pause: Pause::No,
+            dirty: false,
+            session: Session {
+                id,
+                authenticated: self.config(pool).redis_auth.is_none(),
+                resp: Resp::V2,
+                name: Box::default(),
+                errors: 0,
+                fragments: 0,
+            },
+            scanner: RequestScanner::default(),
+            input: BytesMut::new(),
+            need: 0,
+            pipeline: Pipeline::default(),
+            accounted: 0,
+        };
+        self.clients.table.insert(client) as ClientId
+    }
+
+    /// The client's socket is gone. Replies it was owed are swallowed when they come.
+    pub fn close(&mut self, id: ClientId, in_order: bool) {
+        let mut client = self.clients.table.remove(id as usize);
+        self.clients.buffered -= client.accounted;
+        client.pipeline.out.clear(&mut self.buffers);
+        let stats = &self.stats.pools[usize::from(client.pool)];
+        stats.client_connections.sub(1);
+        if in_order {
+            stats.client_eof.add(1);
+        } else {
+            stats.client_err.add(1);
+        }
+    }
+
+    /// What the client's task should do now. Handles what waited behind a pause that is over.
+    pub fn step(&mut self, id: ClientId, now: u32) -> Step {
+        let client = &mut self.clients.table[id as usize];
+        if client.is_finished() {
+            return match client.state {
+                State::Dead => Step::Abort,
+                _ => Step::Finish,
+            };
+        }
+        if client.state != State::Open {
+            return Step::Wait;
+        }
+        if client.pause != Pause::No {
+            if !client.may_resume(&self.clients.limits[usize::from(client.pool)]) {
+                return Step::Wait;
+            }
+            client.pause = Pause::No;
+            self.handle_own_input(id, now);
+            return self.step(id, now);
+        }
+        let held = client.input.len();
+        if held.max(client.need.saturating_sub(held)) > READ_OWN {
+            Step::ReadOwn
+        } else {
+            Step::Read
+        }
+    }
+
+    /// Puts the client's unfinished request in front of a read; answers its length. The request's rest is
+    /// expected in [`Front::handle_input`].
+    pub fn copy_input(&mut self, id: ClientId, buffer: &mut [u8]) -> usize {
+        let input = &self.clients.table[id as usize].input;
+        buffer[..input.len()].copy_from_slice(input);
+        input.len()
+    }
+
+    /// The client's own buffer, with room for what is missing.
+    pub fn own_input(&mut self, id: ClientId) -> &mut BytesMut {
+        let client = &mut self.clients.table[id as usize];
+        let missing = client.need.saturating_sub(client.input.len());
+        client.input.reserve(missing.clamp(4096, READ_AHEAD));
+        &mut client.input
+    }
+
+    /// A read into a shared buffer, behind what [`Front::copy_input`] put there.
+    pub fn handle_input(&mut self, id: ClientId, input: &[u8], now: u32) {
+        let mut source = Source::Shared { input, at: 0 };
+        self.handle_requests(id, &mut source, now);
+        let client = &mut self.clients.table[id as usize];
+        let rest = source.rest();
+        if rest.is_empty() || client.state != State::Open {
+            client.input = BytesMut::new();
+        } else {
+            client.input.clear();
+            client.input.extend_from_slice(rest);
+        }
+        self.account(id);
+    }
+
+    /// More bytes are in [`Front::own_input`].
+    pub fn handle_own_input(&mut self, id: ClientId, now: u32) {
+        let input = std::mem::take(&mut self.clients.table[id as usize].input);
+        let mut source = Source::Own { input, at: 0 };
+        self.handle_requests(id, &mut source, now);
+        let client = &mut self.clients.table[id as usize];
+        if let Source::Own { mut input, at } = source
+            && at < input.len()
+            && client.state == State::Open
+        {
+            bytes::Buf::advance(&mut input, at);
+            client.input = input;
+        }
+        self.account(id);
+    }
+
+    /// Takes requests from `source` until it has none, or the client may send no more for now.
+    fn handle_requests(&mut self, id: ClientId, source: &mut Source<'_>, now: u32) {
+        let client = &mut self.clients.table[id as usize];
+        let pool = usize::from(client.pool);
+        let limits = &self.clients.limits[pool];
+        let config = self.backends.topology().pools[pool].config.clone();
+        let stats = &self.stats.pools[pool];
+        let mut taken = 0;
+        client.need = 0;
+        while client.state == State::Open {
+            if client.is_pressed(limits, 2) {
+                client.pause = Pause::Pressure;
+                stats.client_paused.add(1);
+                break;
+            }
+            let scan_limits = scan_limits(client.session.authenticated, limits);
+            let frame = match client.scanner.scan(source.rest(), &scan_limits) {
+                Ok(Scan::Complete(frame)) => frame,
+                Ok(Scan::Incomplete(need)) => {
+                    client.need = need;
+                    break;
+                }
+                Err(error) => {
+                    stats.protocol_errors.add(1);
+                    refuse_input(client, error, &mut self.buffers);
+                    break;
+                }
+            };
+            let mut context = Context {
+                pool: client.pool,
+                client: id,
+                generation: client.generation,
+                now,
+                backends: &mut self.backends,
+                buffers: &mut self.buffers,
+                scratch: &mut self.scratch,
+                config: &config,
+                session: &mut client.session,
+                pipeline: &mut client.pipeline,
+            };
+            let after = match frame.body {
+                Body::Array(array) => {
+                    source.hand(frame.len, |request| context.handle(request, &array))
+                }
+                Body::Inline(span) => {
+                    let line = &source.rest()[span.start..span.end];
+                    match handle_inline(&mut context, line, &mut self.inline) {
+                        Ok(after) => {
+                            if after != After::Drain {
+                                source.advance(frame.len);
+                            }
+                            after
+                        }
+                        Err(error) => {
+                            stats.protocol_errors.add(1);
+                            refuse_input(client, error, &mut self.buffers);
+                            break;
+                        }
+                    }
+                }
+                Body::Nothing => {
+                    source.advance(frame.len);
+                    After::Continue
+                }
+            };
+            if after == After::Drain {
+                client.pause = Pause::Drain;
+                break;
+            }
+            taken += 1;
+            if after == After::Close {
+                client.state = State::Closing;
+            }
+        }
+        stats.client_requests.add(taken);
+        self.clients.mark(id);
+    }
+
+    /// The client will send nothing more; it still gets what it is owed.
+    pub fn handle_eof(&mut self, id: ClientId) {
+        let client = &mut self.clients.table[id as usize];
+        if client.state == State::Open {
+            client.state = State::Closing;
+            client.input = BytesMut::new();
+        }
+    }
+
+    /// The client's socket broke.
+    pub fn handle_broken(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.table.get_mut(id as usize) {
+            client.state = State::Dead;
+            self.clients.woken.push(id);
+        }
+    }
+
+    /// Brings the worker's sums up to date with one client.
+    fn account(&mut self, id: ClientId) {
+        let client = &mut self.clients.table[id as usize];
+        let now = client.input.len() + client.pipeline.buffered();
+        self.clients.buffered = self.clients.buffered + now - client.accounted;
+        client.accounted = now;
+        let stats = &self.stats.pools[usize::from(client.pool)];
+        stats
+            .forward_error
+            .add(std::mem::take(&mut client.session.errors));
+        stats
+            .fragments
+            .add(std::mem::take(&mut client.session.fragments));
+    }
+
+    /// Lets `write` send what is ready for a client.
+    ///
+    /// # Errors
+    /// Whatever `write` answers; after `WouldBlock` call again when the socket takes more.
+    pub fn flush_client(
+        &mut self,
+        id: ClientId,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let Some(client) = self.clients.table.get_mut(id as usize) else {
+            return Ok(());
+        };
+        client.dirty = false;
+        let mut result = Ok(());
+        while !client.pipeline.out.is_empty() && result.is_ok() {
+            result = client
+                .pipeline
+                .out
+                .write_to(&mut self.buffers, &mut write)
+                .map(|_| ());
+        }
+        let resumes = client.pause != Pause::No
+            && client.may_resume(&self.clients.limits[usize::from(client.pool)]);
+        if resumes || client.is_finished() {
+            self.clients.woken.push(id);
+        }
+        self.account(id);
+        result
+    }
+
+    /// Lets `write` send what is ready for a server.
+    ///
+    /// # Errors
+    /// As [`Front::flush_client`].
+    pub fn flush_backend(
+        &mut self,
+        id: ConnectionId,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        self.backends.flush(id, &mut self.buffers, write)
+    }
+
+    /// Clients with something to write; `spare` is an empty list to be filled next.
+    pub fn take_dirty(&mut self, spare: Vec<ClientId>) -> Vec<ClientId> {
+        std::mem::replace(&mut self.clients.dirty, spare)
+    }
+
+    /// Clients whose task must call [`Front::step`]; `spare` as above.
+    pub fn take_woken(&mut self, spare: Vec<ClientId>) -> Vec<ClientId> {
+        std::mem::replace(&mut self.clients.woken, spare)
+    }
+
+    /// Does the shell have anything to flush, open, remove or wake?
+    pub fn has_work(&self) -> bool {
+        !self.clients.dirty.is_empty() || !self.clients.woken.is_empty() || self.backends.has_work()
+    }
+
+    /// A read from a server. False: the connection is over.
+    pub fn handle_backend_bytes(&mut self, id: ConnectionId, input: &[u8], now: u32) -> bool {
+        let (backends, mut turn) = self.turn(now);
+        backends.handle_bytes(id, input, &mut turn)
+    }
+
+    pub fn handle_backend_closed(&mut self, id: ConnectionId, cause: Cause, now: u32) {
+        let (backends, mut turn) = self.turn(now);
+        backends.handle_closed(id, cause, &mut turn);
+    }
+
+    pub fn apply(&mut self, topology: Arc<Topology>, now: u32) {
+        let (backends, mut turn) = self.turn(now);
+        backends.apply(topology, &mut turn);
+    }
+
+    /// Coarse periodic work: requests that waited too long, memory.
+    pub fn tick(&mut self, now: u32) {
+        let (backends, mut turn) = self.turn(now);
+        backends.check_deadlines(&mut turn);
+        self.enforce_memory();
+    }
+
+    fn turn(&mut self, now: u32) -> (&mut Backends, Turn<'_, Clients>) {
+        let turn = Turn {
+            replies: &mut self.clients,
+            buffers: &mut self.buffers,
+            now,
+        };
+        (&mut self.backends, turn)
+    }
+
+    /// Over the limit, whoever holds most goes first, as with Redis' client eviction.
+    pub fn enforce_memory(&mut self) {
+        for id in std::mem::take(&mut self.clients.overflowed) {
+            let pool = self
+                .clients
+                .table
+                .get(id as usize)
+                .map(|client| client.pool);
+            if let Some(pool) = pool {
+                self.count_overflow(pool, "unread replies exceed client_output_limit");
+            }
+        }
+        let mut total = self.clients.buffered;
+        while total + self.backends.unsent() > self.memory_limit {
+            let alive = self
+                .clients
+                .table
+                .iter_mut()
+                .filter(|(_, c)| c.state != State::Dead);
+            let Some((id, client)) = alive.max_by_key(|(_, client)| client.accounted) else {
+                break;
+            };
+            if client.accounted == 0 {
+                break;
+            }
+            client.state = State::Dead;
+            total -= client.accounted;
+            self.clients.woken.push(id as ClientId);
+            let pool = client.pool;
+            self.count_overflow(pool, "it held most when the memory limit was reached");
+        }
+        self.stats
+            .buffered_bytes
+            .set((self.clients.buffered + self.backends.unsent()) as u64);
+    }
+
+    fn count_overflow(&self, pool: u16, why: &str) {
+        self.stats.pools[usize::from(pool)]
+            .output_limit_closed
+            .add(1);
+        tracing::warn!("pool {}: client closed: {why}", self.config(pool).name);
+    }
+
+    /// No more requests from anyone; every client ends when it has what it is owed.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for (id, client) in &mut self.clients.table {
+            if client.state == State::Open {
+                client.state = State::Closing;
+            }
+            self.clients.woken.push(id as ClientId);
+        }
+    }
+
+    pub fn clients(&self) -> usize {
+        self.clients.table.len()
+    }
+}
+
+/// Where requests are parsed from.
+enum Source<'a> {
+    Shared { input: &'a [u8], at: usize },
+    Own { input: BytesMut, at: usize },
+}
+
+impl Source<'_> {
+    fn rest(&self) -> &[u8] {
+        match self {
+            Source::Shared { input, at } => &input[*at..],
+            Source::Own { input, at } => &input[*at..],
+        }
+    }
+
+    fn advance(&mut self, len: usize) {
+        let (Source::Shared { at, .. } | Source::Own { at, .. }) = self;
+        *at += len;
+    }
+
+    /// Hands the next `len` bytes to `handle` and advances, unless they must be looked at again.
+    #[inline]
+    fn hand(&mut self, len: usize, handle: impl FnOnce(Request<'_>) -> After) -> After {
+        match self {
+            Source::Own { input, at } if len >= SHARE_FROM => {
+                bytes::Buf::advance(input, *at);
+                *at = 0;
+                let request = input.split_to(len).freeze();
+                let after = handle(Request::Owned(request.clone()));
+                if after == After::Drain {
+                    let mut whole = BytesMut::from(&request[..]);
+                    whole.extend_from_slice(input);
+                    *input = whole;
+                }
+                after
+            }
+            _ => {
+                let after = handle(Request::Borrowed(&self.rest()[..len]));
+                if after != After::Drain {
+                    self.advance(len);
+                }
+                after
+            }
+        }
+    }
+}
+
+fn scan_limits(authenticated: bool, limits: &Limits) -> ScanLimits {
+    let whole = ScanLimits {
+        request: limits.max_request_bytes,
+        arguments: limits.max_arguments,
+        bulk: MAX_BULK,
+        unauthenticated: !authenticated,
+    };
+    if authenticated {
+        return whole;
+    }
+    ScanLimits {
+        arguments: whole.arguments.min(UNAUTHENTICATED_ARGUMENTS),
+        bulk: UNAUTHENTICATED_BULK,
+        ..whole
+    }
+}
+
+/// Answers what can no longer be understood, behind the replies to all that could.
+fn refuse_input(client: &mut Client, error: ProtocolError, buffers: &mut BufferPool) {
+    client.session.errors += 1;
+    client.state = State::Closing;
+    let text = format!("ERR Protocol error: {error}");
+    client
+        .pipeline
+        .answer(buffers, |out| write::error(out, &text));
+}
+
+/// Gives an inline request its RESP form and handles that.
+fn handle_inline(
+    context: &mut Context<'_>,
+    line: &[u8],
+    form: &mut Vec<u8>,
+) -> Result<After, ProtocolError> {
+    form.clear();
+    if inline::encode(line, form)? == 0 {
+        return Ok(After::Continue);
+    }
+    let limits = ScanLimits {
+        request: u64::MAX,
+        arguments: u32::MAX,
+        bulk: MAX_BULK,
+        unauthenticated: false,
+    };
+    match RequestScanner::default().scan(form, &limits)? {
+        Scan::Complete(Frame {
+            body: Body::Array(array),
+            ..
+        }) => Ok(context.handle(Request::Borrowed(form), &array)),
+        _ => Ok(After::Continue),
+    }
+}

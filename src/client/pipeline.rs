@@ -1,0 +1,270 @@
+//! A client's unanswered requests in their order, and the replies on their way to it.
+//!
+//! ```text
+//!   out (to the socket)  <-  slots: [head][....][....]
+//! ```
+//! The reply whose slot is the head goes straight to `out`; others wait in their slot until it is their
+//! turn. So replies leave in the order of the requests, whichever server is first.
+
+use std::collections::VecDeque;
+
+use crate::buffer::{BufferPool, OutBuf};
+use crate::protocol::redis::fragment::Gather;
+
+/// Replies up to this size that come before their turn are kept side by side in one buffer.
+const STASH_SMALL: usize = 4 * 1024;
+/// Room the stash may waste on replies that have left already before it is tidied up.
+const STASH_WASTE: usize = 64 * 1024;
+
+#[derive(Debug)]
+enum Slot {
+    /// No byte of the reply is here, or all that came went to `out` (`head_begun`).
+    Waiting,
+    /// Complete, `stash[at..at + len]`.
+    Stashed {
+        at: u32,
+        len: u32,
+    },
+    /// Too large for the stash, or still growing.
+    Held(Box<Held>),
+    Gather(Box<Gather>),
+}
+
+#[derive(Debug)]
+struct Held {
+    bytes: Vec<u8>,
+    done: bool,
+}
+
+/// The reply can no longer be delivered: part of it has left already. The client must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    slots: VecDeque<Slot>,
+    /// Number of the slot at the front; wraps.
+    head: u32,
+    /// Part of the head's reply is in `out`.
+    head_begun: bool,
+    stash: Vec<u8>,
+    /// Bytes of `stash` that are still wanted.
+    stashed: usize,
+    /// Bytes in `Held` and `Gather` slots.
+    held: usize,
+    pub out: OutBuf,
+}
+
+impl Pipeline {
+    /// Requests without a complete reply in `out`.
+    pub fn pending(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes of replies in memory.
+    pub fn buffered(&self) -> usize {
+        self.out.len() + self.stash.len() + self.held
+    }
+
+    /// Would a reply to this slot be the next bytes on the socket?
+    pub fn is_next(&self, number: u32) -> bool {
+        number == self.head && matches!(self.slots[0], Slot::Waiting) && self.out.is_empty()
+    }
+
+    /// Opens the slot of a forwarded request; answers its number.
+    #[inline]
+    pub fn open(&mut self) -> u32 {
+        self.push(Slot::Waiting)
+    }
+
+    /// Opens the slot of a split request.
+    pub fn open_gather(&mut self, gather: Gather) -> u32 {
+        self.push(Slot::Gather(Box::new(gather)))
+    }
+
+    #[inline]
+    fn push(&mut self, slot: Slot) -> u32 {
+        let number = self.head.wrapping_add(self.slots.len() as u32);
+        self.slots.push_back(slot);
+        number
+    }
+
+    /// Opens a slot that is answered already, by what `write` appends.
+    pub fn answer(&mut self, buffers: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.slots.is_empty() {
+            return self.out.extend_with(buffers, write);
+        }
+        let slot = self.push(Slot::Waiting);
+        let mut reply = buffers.take();
+        write(&mut reply);
+        let index = slot.wrapping_sub(self.head) as usize;
+        self.keep(index, &reply, true, buffers);
+        buffers.give(reply);
+    }
+
+    /// A run of bytes of a reply.
+    #[inline]
+    pub fn handle_reply(
+        &mut self,
+        number: u32,
+        part: u16,
+        piece: &[u8],
+        end: bool,
+        buffers: &mut BufferPool,
+    ) {
+        let index = number.wrapping_sub(self.head) as usize;
+        if index == 0 && matches!(self.slots[0], Slot::Waiting) {
+            self.out.extend(piece, buffers);
+            self.head_begun = !end;
+            if end {
+                self.pop();
+                self.advance(buffers);
+            }
+            return;
+        }
+        match &mut self.slots[index] {
+            Slot::Gather(gather) => {
+                let before = gather.held();
+                let complete = gather.handle_piece(part, piece, end);
+                self.held = self.held + gather.held() - before;
+                if complete && index == 0 {
+                    self.advance(buffers);
+                }
+            }
+            _ => self.keep(index, piece, end, buffers),
+        }
+    }
+
+    /// There will be no (more) reply; `error` is a complete RESP error line.
+    ///
+    /// # Errors
+    /// The reply has begun to leave.
+    pub fn handle_failure(
+        &mut self,
+        number: u32,
+        part: u16,
+        error: &[u8],
+        buffers: &mut BufferPool,
+    ) -> Result<(), Broken> {
+        let index = number.wrapping_sub(self.head) as usize;
+        match &mut self.slots[index] {
+            Slot::Waiting if index == 0 && self.head_begun => return Err(Broken),
+            Slot::Held(held) => {
+                self.held -= held.bytes.len();
+                self.slots[index] = Slot::Waiting;
+            }
+            Slot::Gather(gather) => {
+                let before = gather.held();
+                let complete = gather.handle_failure(part, error.to_vec());
+                self.held = self.held + gather.held() - before;
+                if complete && index == 0 {
+                    self.advance(buffers);
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.handle_reply(number, part, error, true, buffers);
+        Ok(())
+    }
+
+    /// Keeps a piece of a reply whose turn has not come.
+    fn keep(&mut self, index: usize, piece: &[u8], end: bool, buffers: &mut BufferPool) {
+        let slot = &mut self.slots[index];
+        match slot {
+            Slot::Waiting if end && piece.len() <= STASH_SMALL => {
+                if self.stash.capacity() == 0 {
+                    self.stash = buffers.take();
+                }
+                *slot = Slot::Stashed {
+                    at: self.stash.len() as u32,
+                    len: piece.len() as u32,
+                };
+                self.stash.extend_from_slice(piece);
+                self.stashed += piece.len();
+                if self.stash.len() > STASH_WASTE && self.stashed < self.stash.len() / 2 {
+                    self.tidy();
+                }
+            }
+            Slot::Waiting => {
+                *slot = Slot::Held(Box::new(Held {
+                    bytes: piece.to_vec(),
+                    done: end,
+                }));
+                self.held += piece.len();
+            }
+            Slot::Held(held) => {
+                held.bytes.extend_from_slice(piece);
+                held.done = end;
+                self.held += piece.len();
+            }
+            Slot::Stashed { .. } | Slot::Gather(_) => {
+                debug_assert!(false, "a complete reply grows no more");
+            }
+        }
+    }
+
+    /// Moves what is wanted to the front of a new stash.
+    fn tidy(&mut self) {
+        let old = std::mem::take(&mut self.stash);
+        self.stash.reserve(2 * self.stashed);
+        for slot in &mut self.slots {
+            if let Slot::Stashed { at, len } = slot {
+                let from = *at as usize;
+                *at = self.stash.len() as u32;
+                self.stash
+                    .extend_from_slice(&old[from..from + *len as usize]);
+            }
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.slots.pop_front();
+        self.head = self.head.wrapping_add(1);
+        self.head_begun = false;
+    }
+
+    /// Moves the finished replies at the front to `out`.
+    #[inline]
+    fn advance(&mut self, buffers: &mut BufferPool) {
+        while let Some(slot) = self.slots.front_mut() {
+            match slot {
+                Slot::Waiting => break,
+                Slot::Stashed { at, len } => {
+                    let (at, len) = (*at as usize, *len as usize);
+                    self.out.extend(&self.stash[at..at + len], buffers);
+                    self.stashed -= len;
+                }
+                Slot::Held(held) => {
+                    let bytes = std::mem::take(&mut held.bytes);
+                    let done = held.done;
+                    self.held -= bytes.len();
+                    self.out.push(bytes.into(), buffers);
+                    if !done {
+                        // The rest of the reply goes straight to `out`.
+                        *slot = Slot::Waiting;
+                        self.head_begun = true;
+                        break;
+                    }
+                }
+                Slot::Gather(gather) => {
+                    if !gather.is_complete() {
+                        break;
+                    }
+                    self.held -= gather.held();
+                    self.out.extend_with(buffers, |out| {
+                        gather.write(out);
+                    });
+                }
+            }
+            self.pop();
+        }
+        if self.stashed == 0 && !self.stash.is_empty() {
+            buffers.give(std::mem::replace(&mut self.stash, Vec::new()));
+        }
+        if self.slots.is_empty() && self.slots.capacity() > 64 {
+            self.slots = VecDeque::new();
+        }
+    }
+}

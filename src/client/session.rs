@@ -1,0 +1,414 @@
+//! What becomes of a request: forwarded, split, answered here, or refused with a reason.
+
+use bytes::Bytes;
+
+use super::local;
+use super::pipeline::Pipeline;
+use crate::backend::{Backends, Call, ConnectionId, Failure, Fate};
+use crate::buffer::BufferPool;
+use crate::config::PoolConfig;
+use crate::distribution::Distribution;
+use crate::protocol::redis::Resp;
+use crate::protocol::redis::command::{
+    self, Access, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy,
+};
+use crate::protocol::redis::fragment::Gather;
+use crate::protocol::redis::scan::{ArrayFrame, Span};
+use crate::protocol::redis::write;
+
+/// What a client has told us about itself.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Answer to CLIENT ID; unique in the process.
+    pub id: u64,
+    pub authenticated: bool,
+    pub resp: Resp,
+    pub name: Box<[u8]>,
+    /// Error replies made by the proxy, not yet counted in the statistics.
+    pub errors: u64,
+    /// Parts of split requests, likewise.
+    pub fragments: u64,
+}
+
+/// A complete request as it came.
+pub(super) enum Request<'a> {
+    Borrowed(&'a [u8]),
+    /// Large, and alone in its memory: can be passed on without a copy.
+    Owned(Bytes),
+}
+
+impl Request<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Request::Borrowed(bytes) => bytes,
+            Request::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// What happens to the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Continue,
+    /// The request must wait until all before it are answered; it was not handled.
+    Drain,
+    /// No more requests.
+    Close,
+}
+
+/// Scratch memory of a worker for splitting requests.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// One entry per key: the key with what belongs to it, and its part.
+    groups: Vec<(Span, u16)>,
+    /// Per part its server, connection and number of keys.
+    parts: Vec<Part>,
+    /// Per server of the pool its part; `NO_PART` = none.
+    part_of: Vec<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    server: u16,
+    keys: usize,
+    connection: Option<ConnectionId>,
+}
+
+const NO_PART: u16 = u16::MAX;
+
+/// One request's surroundings.
+pub(super) struct Context<'a> {
+    pub session: &'a mut Session,
+    pub pipeline: &'a mut Pipeline,
+    pub backends: &'a mut Backends,
+    pub buffers: &'a mut BufferPool,
+    pub scratch: &'a mut Scratch,
+    pub config: &'a PoolConfig,
+    pub pool: u16,
+    pub client: u32,
+    pub generation: u32,
+    pub now: u32,
+}
+
+impl Context<'_> {
+    /// Decides over one request.
+    #[inline]
+    pub fn handle(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
+        let name = frame.arg(request.bytes(), 0);
+        let Some(command) = command::lookup(name) else {
+            return self.unknown(request.bytes(), frame);
+        };
+        if !self.session.authenticated && !is_allowed_unauthenticated(command) {
+            return self.error("NOAUTH Authentication required");
+        }
+        if !command.arity_ok(frame.argc) {
+            let name = command.name;
+            return self.error(&format!(
+                "ERR wrong number of arguments for '{name}' command"
+            ));
+        }
+        match command.policy {
+            Policy::Forward => self.forward(request, frame, command),
+            Policy::Split(join) => self.split(request, frame, command, join),
+            Policy::Anywhere => {
+                let server = self.backends.route(self.pool, PLACEHOLDER);
+                self.send(server, request, command)
+            }
+            Policy::Local(local) => local::handle(self, local, request.bytes(), frame),
+            Policy::Refused(reason) => {
+                let name = command.name;
+                self.error(&format!("ERR unsupported command '{name}': {reason}"))
+            }
+        }
+    }
+
+    fn forward(&mut self, request: Request<'_>, frame: &ArrayFrame, command: &Command) -> After {
+        let bytes = request.bytes();
+        let positions = match positions(command, bytes, frame) {
+            Ok(positions) => positions,
+            Err(error) => return self.error(&error),
+        };
+        let first = positions.first().unwrap_or(0);
+        let key = frame.arg(bytes, first);
+        let server = self.backends.route(self.pool, key);
+        if positions.len() > 1
+            && self.config.distribution != Distribution::Random
+            && let Ok(server) = server
+            && let Some(error) = self.stray_key(bytes, frame, command, &positions, server)
+        {
+            return self.error(&error);
+        }
+        self.send(server, request, command)
+    }
+
+    /// The error for a request whose keys do not all live on `server`.
+    fn stray_key(
+        &mut self,
+        bytes: &[u8],
+        frame: &ArrayFrame,
+        command: &Command,
+        positions: &KeyPositions,
+        server: u16,
+    ) -> Option<String> {
+        let mut args = frame.args(bytes);
+        let mut at = 0;
+        for position in positions.iter() {
+            let key = args.nth(position - at)?.bytes;
+            at = position + 1;
+            let other = self.backends.route(self.pool, key).ok()?;
+            if other != server {
+                let first = frame.arg(bytes, positions.first()?);
+                return Some(format!(
+                    "CROSSSLOT keys of '{}' live on different servers: '{}' on {}, '{}' on {}",
+                    command.name,
+                    shown(first),
+                    self.config.servers[usize::from(server)].name,
+                    shown(key),
+                    self.config.servers[usize::from(other)].name,
+                ));
+            }
+        }
+        None
+    }
+
+    /// Queues a whole request for a server.
+    #[inline]
+    fn send(
+        &mut self,
+        server: Result<u16, Failure>,
+        request: Request<'_>,
+        command: &Command,
+    ) -> After {
+        let connection = match server.and_then(|server| self.connection(server)) {
+            Ok(connection) => connection,
+            Err(failure) => return self.failure(&failure),
+        };
+        let slot = self.pipeline.open();
+        let call = self.call(slot, 0, command);
+        match request {
+            Request::Borrowed(bytes) => {
+                self.backends
+                    .send(connection, call, bytes, self.now, self.buffers);
+            }
+            Request::Owned(bytes) => {
+                self.backends
+                    .send_owned(connection, call, bytes, self.now, self.buffers);
+            }
+        }
+        After::Continue
+    }
+
+    #[inline]
+    fn connection(&mut self, server: u16) -> Result<ConnectionId, Failure> {
+        let at = (self.pool, server);
+        self.backends
+            .connection(at, self.session.resp, self.client, self.now)
+    }
+
+    #[inline]
+    fn call(&self, slot: u32, part: u16, command: &Command) -> Call {
+        Call {
+            client: self.client,
+            generation: self.generation,
+            slot,
+            part,
+            write: command.access != Access::Read,
+        }
+    }
+
+    /// Sends each server the part of the request that holds its keys.
+    fn split(
+        &mut self,
+        request: Request<'_>,
+        frame: &ArrayFrame,
+        command: &Command,
+        join: Join,
+    ) -> After {
+        let bytes = request.bytes();
+        let positions = match positions(command, bytes, frame) {
+            Ok(positions) => positions,
+            Err(error) => return self.error(&error),
+        };
+        let one_server = positions.len() == 1
+            || self.config.servers.len() == 1
+            || self.config.distribution == Distribution::Random;
+        let first = frame.arg(bytes, 1);
+        if one_server {
+            let server = self.backends.route(self.pool, first);
+            return self.send(server, request, command);
+        }
+        if let Err(failure) = self.group(bytes, frame, positions.step()) {
+            return self.failure(&failure);
+        }
+        if let [only] = self.scratch.parts[..] {
+            return self.send(Ok(only.server), request, command);
+        }
+        self.send_parts(bytes, frame, command, join, positions.step());
+        After::Continue
+    }
+
+    /// Sorts the request's keys into parts, in the order of their servers' first key.
+    fn group(&mut self, bytes: &[u8], frame: &ArrayFrame, step: usize) -> Result<(), Failure> {
+        let scratch = &mut *self.scratch;
+        scratch.groups.clear();
+        scratch.parts.clear();
+        scratch.part_of.clear();
+        scratch.part_of.resize(self.config.servers.len(), NO_PART);
+        let mut args = frame.args(bytes);
+        args.next();
+        while let Some(key) = args.next() {
+            let end = match step {
+                1 => key.outer.end,
+                _ => args
+                    .nth(step - 2)
+                    .map_or(key.outer.end, |value| value.outer.end),
+            };
+            let server = self.backends.route(self.pool, key.bytes)?;
+            let part = &mut scratch.part_of[usize::from(server)];
+            if *part == NO_PART {
+                *part = scratch.parts.len() as u16;
+                scratch.parts.push(Part {
+                    server,
+                    keys: 0,
+                    connection: None,
+                });
+            }
+            scratch.parts[usize::from(*part)].keys += 1;
+            let start = key.outer.start;
+            scratch.groups.push((Span { start, end }, *part));
+        }
+        Ok(())
+    }
+
+    /// One sub-request per part: header and name first, then every key straight to its part's connection.
+    fn send_parts(
+        &mut self,
+        bytes: &[u8],
+        frame: &ArrayFrame,
+        command: &Command,
+        join: Join,
+        step: usize,
+    ) {
+        let order = match join {
+            Join::Array => self.scratch.groups.iter().map(|(_, part)| *part).collect(),
+            Join::Sum | Join::AllOk => Vec::new(),
+        };
+        let count = self.scratch.parts.len();
+        self.session.fragments += count as u64;
+        let slot = self.pipeline.open_gather(Gather::new(join, order, count));
+        let name_end = frame
+            .args(bytes)
+            .next()
+            .map_or(frame.first, |name| name.outer.end);
+        let name = &bytes[frame.first..name_end];
+        let mut header = self.buffers.take();
+        for part in 0..count {
+            let server = self.scratch.parts[part].server;
+            match self.connection(server) {
+                Ok(connection) => {
+                    header.clear();
+                    write::array_header(&mut header, 1 + self.scratch.parts[part].keys * step);
+                    header.extend_from_slice(name);
+                    self.backends.append(connection, &header, self.buffers);
+                    self.scratch.parts[part].connection = Some(connection);
+                }
+                Err(failure) => self.fail_part(slot, part as u16, &failure),
+            }
+        }
+        self.buffers.give(header);
+        for (span, part) in &self.scratch.groups {
+            if let Some(connection) = self.scratch.parts[usize::from(*part)].connection {
+                self.backends
+                    .append(connection, &bytes[span.start..span.end], self.buffers);
+            }
+        }
+        for part in 0..count {
+            if let Some(connection) = self.scratch.parts[part].connection {
+                let call = self.call(slot, part as u16, command);
+                self.backends
+                    .send(connection, call, &[], self.now, self.buffers);
+            }
+        }
+    }
+
+    fn fail_part(&mut self, slot: u32, part: u16, failure: &Failure) {
+        let mut error = Vec::new();
+        failure.write(&mut error, true, Fate::NotSent);
+        self.session.errors += 1;
+        let failed = self
+            .pipeline
+            .handle_failure(slot, part, &error, self.buffers);
+        debug_assert!(failed.is_ok(), "a slot that was just opened has not begun");
+    }
+
+    /// Answers here with what `write` appends.
+    pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> After {
+        self.pipeline.answer(self.buffers, write);
+        After::Continue
+    }
+
+    /// Answers with an error; `text` starts with the code word.
+    pub fn error(&mut self, text: &str) -> After {
+        self.session.errors += 1;
+        self.answer(|out| write::error(out, text))
+    }
+
+    fn failure(&mut self, failure: &Failure) -> After {
+        self.session.errors += 1;
+        self.answer(|out| failure.write(out, true, Fate::NotSent))
+    }
+
+    /// Redis' words (`server.c`, `rejectCommandFormat`); HTTP ends the connection as there.
+    #[cold]
+    fn unknown(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
+        let name = frame.arg(bytes, 0);
+        if [&b"post"[..], b"host:"]
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(name))
+        {
+            self.error("ERR this is a Redis port and the request looks like HTTP");
+            return After::Close;
+        }
+        let mut text = format!(
+            "ERR unknown command '{}', with args beginning with: ",
+            shown(name)
+        );
+        for arg in frame.args(bytes).skip(1).take(20) {
+            if text.len() > 256 {
+                break;
+            }
+            text.push_str(&format!("'{}' ", shown(arg.bytes)));
+        }
+        self.error(&text)
+    }
+}
+
+/// The positions of the request's keys, or the error reply.
+#[inline]
+fn positions(command: &Command, bytes: &[u8], frame: &ArrayFrame) -> Result<KeyPositions, String> {
+    let mut args = None;
+    let mut at = 0;
+    let arg = |index: usize| {
+        let args = args.get_or_insert_with(|| frame.args(bytes));
+        let found = args.nth(index - at).map_or(&[][..], |arg| arg.bytes);
+        at = index + 1;
+        found
+    };
+    command
+        .keys(frame.argc, arg)
+        .map_err(|error| error.to_string())
+}
+
+fn is_allowed_unauthenticated(command: &Command) -> bool {
+    matches!(
+        command.policy,
+        Policy::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset)
+    )
+}
+
+/// An argument as it may stand in an error line.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    const MOST: usize = 128;
+    let cut = &bytes[..bytes.len().min(MOST)];
+    String::from_utf8_lossy(cut).into_owned()
+}

@@ -1,0 +1,144 @@
+//! The socket of one backend connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::shared::Shared;
+use super::socket::{ReadHalf, WriteHalf, split_tcp, split_unix};
+use crate::backend::{Cause, ConnectionId, Plan, Target};
+use crate::protocol::redis::handshake::{Handshake, Progress};
+
+/// Reads in one turn before others get theirs.
+const READS_PER_TURN: usize = 4;
+
+/// Opens the connection and serves it until it ends.
+pub(super) async fn run(shared: Rc<Shared>, id: ConnectionId) {
+    let plan = shared.front.borrow_mut().backends().plan(id);
+    let Some(plan) = plan else { return };
+    let cause = match tokio::time::timeout(plan.timeout, open(&plan)).await {
+        Ok(Ok((mut reader, writer))) => {
+            shared.open_backend(id, writer);
+            poll_fn(|cx| drive(&shared, id, &mut reader, cx)).await
+        }
+        Ok(Err(cause)) => Some(cause),
+        Err(_) => Some(Cause::ConnectTimeout),
+    };
+    if let Some(cause) = cause {
+        let now = shared.now();
+        shared
+            .front
+            .borrow_mut()
+            .handle_backend_closed(id, cause, now);
+    }
+    shared.kick();
+}
+
+async fn open(plan: &Plan) -> Result<(ReadHalf, WriteHalf), Cause> {
+    match &plan.target {
+        Target::Tcp(address) => {
+            let mut stream = TcpStream::connect(address).await.map_err(not_reached)?;
+            stream.set_nodelay(true).map_err(not_reached)?;
+            if plan.config.tcpkeepalive {
+                SockRef::from(&stream)
+                    .set_keepalive(true)
+                    .map_err(not_reached)?;
+            }
+            greet(&mut stream, plan).await?;
+            Ok(split_tcp(stream))
+        }
+        Target::Unix(path) => {
+            let mut stream = UnixStream::connect(path).await.map_err(not_reached)?;
+            greet(&mut stream, plan).await?;
+            Ok(split_unix(stream))
+        }
+    }
+}
+
+fn not_reached(error: io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Cause::Refused,
+        io::ErrorKind::TimedOut => Cause::ConnectTimeout,
+        _ => Cause::Unreachable(error.to_string()),
+    }
+}
+
+/// Password, database and protocol version; no request is sent before the server has agreed to them.
+async fn greet<S>(stream: &mut S, plan: &Plan) -> Result<(), Cause>
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    let config = &plan.config;
+    let auth = config.redis_auth.as_ref().map(|secret| secret.0.as_str());
+    let mut handshake = Handshake::new(auth, config.redis_db, plan.resp, false);
+    if handshake.is_done() {
+        return Ok(());
+    }
+    let request = handshake.request();
+    stream
+        .write_all(&request)
+        .await
+        .map_err(|error| Cause::Reset(error.to_string()))?;
+    let mut buffer = [0; 512];
+    loop {
+        let n = match stream.read(&mut buffer).await {
+            Ok(0) => return Err(Cause::Closed),
+            Ok(n) => n,
+            Err(error) => return Err(Cause::Reset(error.to_string())),
+        };
+        match handshake.handle_bytes(&buffer[..n]) {
+            Ok(Progress::Done) => return Ok(()),
+            Ok(Progress::Incomplete) => {}
+            Err(error) => return Err(Cause::Handshake(error.to_string())),
+        }
+    }
+}
+
+/// `Some` when the socket ended the connection, `None` when the machine has.
+fn drive(
+    shared: &Shared,
+    id: ConnectionId,
+    reader: &mut ReadHalf,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Cause>> {
+    if let Err(error) = shared.poll_backend(id, cx) {
+        return Poll::Ready(Some(Cause::Reset(error.to_string())));
+    }
+    for _ in 0..READS_PER_TURN {
+        let read = read(shared, id, reader, cx);
+        shared.kick();
+        match std::task::ready!(read) {
+            Ok((0, _)) => return Poll::Ready(Some(Cause::Closed)),
+            Ok((_, true)) => {}
+            Ok((_, false)) => return Poll::Ready(None),
+            Err(error) => return Poll::Ready(Some(Cause::Reset(error.to_string()))),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// One read: its length, and whether the connection goes on.
+fn read(
+    shared: &Shared,
+    id: ConnectionId,
+    reader: &mut ReadHalf,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(usize, bool)>> {
+    let mut buffer = shared.read_buffer.borrow_mut();
+    let mut front = shared.front.borrow_mut();
+    let partial = front.backends().partial(id);
+    let held = partial.len();
+    buffer[..held].copy_from_slice(partial);
+    let mut fresh = ReadBuf::new(&mut buffer[held..]);
+    std::task::ready!(Pin::new(reader).poll_read(cx, &mut fresh))?;
+    let n = fresh.filled().len();
+    let goes_on = n > 0 && front.handle_backend_bytes(id, &buffer[..held + n], shared.now());
+    Poll::Ready(Ok((n, goes_on)))
+}
