@@ -13,6 +13,7 @@
 //!
 //! A key's place is a matter of the configuration and of who is live; no address is ever hashed here.
 
+pub mod eject;
 pub mod publish;
 pub mod route;
 pub mod task;
