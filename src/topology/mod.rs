@@ -15,6 +15,7 @@
 
 pub mod eject;
 pub mod publish;
+pub mod resolve;
 pub mod route;
 pub mod task;
 
