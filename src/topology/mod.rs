@@ -1,24 +1,45 @@
 //! The immutable, numbered snapshot pool -> server -> endpoint, and how it comes about.
 //!
-//! `route.rs` finds a key's server, `eject.rs` decides who leaves and returns (machine), `publish.rs`
-//! applies updates in order, `task.rs` is the only writer: sources -> publish -> watch.
+//! `route.rs` finds a key's server. `eject.rs` decides who leaves the ring and returns, `resolve.rs`
+//! when a host name is looked up and which of its addresses serves (both machines), `publish.rs` applies
+//! their [`Update`]s in order. `task.rs` is the only writer: it feeds the machines, probes ejected
+//! servers, asks the resolver, and hands each new snapshot to the workers.
+//!
+//! ```text
+//! workers --Event--> eject ---+
+//!            |                +--Update--> publish --Arc<Topology>--> watch --> workers
+//!            +-----> resolve -+
+//! ```
+//!
+//! A key's place is a matter of the configuration and of who is live; no address is ever hashed here.
 
+pub mod eject;
+pub mod publish;
+pub mod resolve;
+pub mod route;
 pub mod task;
 
-use std::net::SocketAddr;
+#[cfg(test)]
+pub(crate) mod fixture;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::config::PoolConfig;
-use crate::distribution::Ring;
+use crate::config::{Address, Config, PoolConfig};
+use crate::distribution::{Member, Ring};
+
+pub use publish::Update;
 
 /// What every worker holds a copy (an `Arc`) of.
 #[derive(Clone, Debug)]
 pub struct Topology {
-    /// Grows by one with every publication.
+    /// 1 at the start; grows by one with every publication.
     pub version: u64,
-    /// Same order and length as `Config::pools`.
+    /// Same order and length as `Config::pools`. A pool that a publication did not change is the same
+    /// `Arc` as before.
     pub pools: Vec<Arc<Pool>>,
 }
 
@@ -27,6 +48,7 @@ pub struct Pool {
     pub config: Arc<PoolConfig>,
     /// Same order and length as `PoolConfig::servers`.
     pub servers: Vec<Server>,
+    /// Over the servers that are not ejected.
     pub(crate) ring: Ring,
 }
 
@@ -35,7 +57,7 @@ pub struct Server {
     pub endpoint: Endpoint,
     pub ejected: bool,
     /// Set by the topology task while it counts failures of this server, so that workers report
-    /// the next success ([`Event::Answered`]) only when somebody wants to know.
+    /// the next success ([`Event::Answered`]) only when somebody wants to know. Shared by all snapshots.
     pub suspect: Arc<AtomicBool>,
 }
 
@@ -48,6 +70,13 @@ pub enum Endpoint {
     Unresolved(Arc<str>),
 }
 
+/// One server of one pool, by position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId {
+    pub pool: u16,
+    pub server: u16,
+}
+
 /// What workers tell the topology task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -55,4 +84,122 @@ pub enum Event {
     Failed { pool: u16, server: u16 },
     /// A suspect server gave a normal reply.
     Answered { pool: u16, server: u16 },
+}
+
+impl Topology {
+    /// Version 1: every server live; names have no address yet.
+    ///
+    /// # Panics
+    /// If a pool or the configuration has more than 65536 entries; `Config` is checked before.
+    pub fn initial(config: &Config) -> Topology {
+        let pools = config.pools.iter().map(|pool| Arc::new(Pool::new(pool)));
+        Topology {
+            version: 1,
+            pools: pools.collect(),
+        }
+    }
+
+    /// `None` for an id that is not of this configuration.
+    pub fn server(&self, id: ServerId) -> Option<&Server> {
+        let pool = self.pools.get(usize::from(id.pool))?;
+        pool.servers.get(usize::from(id.server))
+    }
+}
+
+impl Pool {
+    fn new(config: &Arc<PoolConfig>) -> Pool {
+        let servers = config.servers.iter().map(|server| Server {
+            endpoint: Endpoint::of(&server.address),
+            ejected: false,
+            suspect: Arc::default(),
+        });
+        let servers: Vec<Server> = servers.collect();
+        Pool {
+            ring: live_ring(config, &servers),
+            config: Arc::clone(config),
+            servers,
+        }
+    }
+}
+
+/// The ring of those `servers` that are not ejected.
+pub(crate) fn live_ring(config: &PoolConfig, servers: &[Server]) -> Ring {
+    let all = config.servers.iter().zip(servers).enumerate();
+    let live = all.filter(|(_, (_, server))| !server.ejected);
+    let members: Vec<Member> = live
+        .map(|(index, (config, _))| Member {
+            name: &config.name,
+            weight: config.weight,
+            index: u16::try_from(index).expect("the configuration bounds a pool's servers"),
+        })
+        .collect();
+    Ring::build(config.distribution, &members)
+}
+
+impl Endpoint {
+    /// A literal address is at once what it says; a name has to be looked up.
+    fn of(address: &Address) -> Endpoint {
+        match address {
+            Address::Unix(path) => Endpoint::Unix(path.clone()),
+            Address::Tcp { host, port } => match host.parse::<IpAddr>() {
+                Ok(ip) => Endpoint::Tcp(SocketAddr::new(ip, *port)),
+                Err(_) => Endpoint::Unresolved(host.as_str().into()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "{address}"),
+            Endpoint::Unix(path) => write!(f, "{}", path.display()),
+            Endpoint::Unresolved(host) => write!(f, "{host} (no address yet)"),
+        }
+    }
+}
+
+impl Event {
+    pub fn server_id(&self) -> ServerId {
+        match *self {
+            Event::Failed { pool, server } | Event::Answered { pool, server } => {
+                ServerId { pool, server }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture;
+    use super::*;
+
+    #[test]
+    fn literal_addresses_are_endpoints_at_once_and_names_are_not() {
+        let config = fixture::config(vec![fixture::pool(&[
+            "127.0.0.1:1",
+            "::1:2",
+            "redis.example:3",
+            "/run/redis.sock",
+        ])]);
+        let topology = Topology::initial(&config);
+        assert_eq!(topology.version, 1);
+        let endpoints = topology.pools[0].servers.iter().map(|s| &s.endpoint);
+        assert!(endpoints.eq([
+            &Endpoint::Tcp("127.0.0.1:1".parse().unwrap()),
+            &Endpoint::Tcp("[::1]:2".parse().unwrap()),
+            &Endpoint::Unresolved("redis.example".into()),
+            &Endpoint::Unix("/run/redis.sock".into()),
+        ]));
+        assert!(topology.pools[0].servers.iter().all(|s| !s.ejected));
+    }
+
+    #[test]
+    fn ids_of_no_server_find_nothing() {
+        let topology = Topology::initial(&fixture::config(vec![fixture::pool(&["127.0.0.1:1"])]));
+        for (pool, server, known) in [(0, 0, true), (0, 1, false), (1, 0, false)] {
+            let found = topology.server(ServerId { pool, server });
+            assert_eq!(found.is_some(), known, "{pool} {server}");
+        }
+    }
 }

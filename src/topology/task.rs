@@ -1,20 +1,320 @@
-//! The only writer of the topology.
+//! The only writer of the topology: feeds the machines, probes, looks names up, publishes.
+//!
+//! It decides nothing: who leaves and returns is `eject.rs`'s, which address serves `resolve.rs`'s.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
 
-use super::{Event, Topology};
-use crate::config::Config;
+use super::eject::{self, Ejection};
+use super::publish::{Publisher, Update};
+use super::resolve::{self, Resolver};
+use super::{Endpoint, Event, ServerId, Topology};
+use crate::config::{Config, PoolConfig, Secret, ServerConfig};
+use crate::protocol::redis::Resp;
+use crate::protocol::redis::handshake::{Handshake, HandshakeError, Progress};
 use crate::stats::ControlStats;
+
+/// Longest a probe waits for connection and answers; less if the pool's `timeout` is less, as a server
+/// that slow cannot serve the pool.
+const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Most events handled before their outcome is published.
+const EVENT_BATCH: usize = 256;
 
 /// The ends of the topology task that others hold.
 pub struct TopologyHandle {
+    /// Closed when the task has ended; the last snapshot stays readable.
     pub snapshots: watch::Receiver<Arc<Topology>>,
     pub events: mpsc::UnboundedSender<Event>,
+    attempted: watch::Receiver<bool>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
 }
 
-/// Starts the task on the current (control) runtime; it ends when all event senders are gone.
-pub fn spawn(_config: &Config, _stats: Arc<ControlStats>) -> TopologyHandle {
-    unimplemented!()
+impl TopologyHandle {
+    /// Waits until every host name was looked up once, for `within` at most. Says whether that is so;
+    /// names that could not be resolved count. What was found is in `snapshots` then.
+    pub async fn first_resolution(&mut self, within: Duration) -> bool {
+        let attempted = self.attempted.wait_for(|attempted| *attempted);
+        matches!(timeout(within, attempted).await, Ok(Ok(_)))
+    }
+
+    /// Ends the task, with its probes, whoever still holds a sender; resolves when it has ended. A
+    /// lookup that the system's resolver is busy with goes on in its thread, unheard.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// Starts the task on the current (control) runtime. It ends when all event senders are gone, that of
+/// the handle included, or by [`TopologyHandle::shutdown`].
+pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
+    let publisher = Publisher::new(Topology::initial(config));
+    stats.topology_version.set(publisher.current().version);
+    let (snapshots_sender, snapshots) = watch::channel(Arc::clone(publisher.current()));
+    let (attempted_sender, attempted) = watch::channel(false);
+    let (events, events_receiver) = mpsc::unbounded_channel();
+    let stop = CancellationToken::new();
+    let task = TopologyTask {
+        publisher,
+        ejection: Ejection::new(config),
+        resolver: Resolver::new(config, now()),
+        jobs: JoinSet::new(),
+        stats,
+        snapshots: snapshots_sender,
+        attempted: attempted_sender,
+    };
+    TopologyHandle {
+        snapshots,
+        events,
+        attempted,
+        stop: stop.clone(),
+        task: tokio::spawn(task.run(events_receiver, stop)),
+    }
+}
+
+/// The runtime's clock, so that a test can stop it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+struct TopologyTask {
+    publisher: Publisher,
+    ejection: Ejection,
+    resolver: Resolver,
+    /// At most one probe per server and one lookup per name; aborted with the task.
+    jobs: JoinSet<Outcome>,
+    stats: Arc<ControlStats>,
+    snapshots: watch::Sender<Arc<Topology>>,
+    attempted: watch::Sender<bool>,
+}
+
+/// What a job came to.
+enum Outcome {
+    Probed(ServerId, Result<(), ProbeError>),
+    LookedUp(Arc<str>, io::Result<Vec<SocketAddr>>),
+}
+
+impl TopologyTask {
+    async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, stop: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            self.drive_machines();
+            let timeouts = [self.ejection.poll_timeout(), self.resolver.poll_timeout()];
+            let deadline = timeouts.into_iter().flatten().min();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                received = events.recv_many(&mut batch, EVENT_BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                    for event in batch.drain(..) {
+                        self.ejection.handle_event(&event, now());
+                        self.resolver.handle_event(&event, now());
+                    }
+                }
+                Some(outcome) = self.jobs.join_next() => {
+                    self.handle_outcome(outcome.expect("jobs do not panic and only our end aborts them"));
+                }
+                () = until(deadline) => {}
+            }
+        }
+    }
+
+    fn handle_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::LookedUp(host, answer) => {
+                let answer = answer.map_err(|error| error.to_string());
+                self.resolver.handle_answer(&host, answer, now());
+            }
+            Outcome::Probed(id, result) => {
+                if let Err(error) = &result {
+                    let (pool, server) = self.configured(id);
+                    debug!(pool = pool.name, server = server.name, %error, "server is still unwell");
+                }
+                self.ejection.handle_probe_result(id, result.is_ok(), now());
+            }
+        }
+    }
+
+    /// Does all that the machines want done, as one publication.
+    fn drive_machines(&mut self) {
+        let mut updates = Vec::new();
+        let mut probes = Vec::new();
+        while let Some(action) = self.resolver.poll_action(now()) {
+            match action {
+                resolve::Action::Lookup(host) => {
+                    self.jobs.spawn(look_up(host));
+                }
+                resolve::Action::Publish(update) => updates.push(update),
+                resolve::Action::Failing { host, reason } => {
+                    warn!(%host, reason, "host name cannot be resolved");
+                }
+                resolve::Action::Recovered(host) => info!(%host, "host name is resolved again"),
+            }
+        }
+        while let Some(action) = self.ejection.poll_action(now()) {
+            match action {
+                eject::Action::Suspect(id, suspect) => {
+                    if let Some(server) = self.publisher.current().server(id) {
+                        server.suspect.store(suspect, Relaxed);
+                    }
+                }
+                eject::Action::Eject(id) => updates.push(Update::Eject(id)),
+                eject::Action::Return(id) => updates.push(Update::Return(id)),
+                eject::Action::Probe(id) => probes.push(id),
+            }
+        }
+        self.publish(updates);
+        for id in probes {
+            self.start_probe(id);
+        }
+        if self.resolver.all_attempted() {
+            self.attempted
+                .send_if_modified(|attempted| !std::mem::replace(attempted, true));
+        }
+    }
+
+    fn publish(&mut self, updates: Vec<Update>) {
+        for update in &updates {
+            self.record(update);
+        }
+        if let Some(topology) = self.publisher.apply(updates) {
+            self.stats.topology_version.set(topology.version);
+            self.snapshots.send_replace(topology);
+        }
+    }
+
+    /// Counts and logs an update that is about to be applied.
+    fn record(&self, update: &Update) {
+        let id = update.server_id();
+        let (pool, server) = self.configured(id);
+        let (pool_name, server_name) = (&pool.name, &server.name);
+        let pool_stats = &self.stats.pools[usize::from(id.pool)];
+        let server_stats = &pool_stats.servers[usize::from(id.server)];
+        match update {
+            Update::Eject(_) => {
+                pool_stats.server_ejects.add(1);
+                server_stats.ejects.add(1);
+                server_stats.server_ejected_at.set(unix_micros());
+                warn!(
+                    pool = pool_name,
+                    server = server_name,
+                    failures = pool.server_failure_limit,
+                    retry = ?pool.server_retry_timeout,
+                    "server ejected"
+                );
+            }
+            Update::Return(_) => {
+                pool_stats.server_returns.add(1);
+                server_stats.returns.add(1);
+                info!(pool = pool_name, server = server_name, "server returned");
+            }
+            Update::Endpoint(_, to) => {
+                let from = self.publisher.current().server(id).map(|s| &s.endpoint);
+                let from = from.map(Endpoint::to_string).unwrap_or_default();
+                info!(pool = pool_name, server = server_name, from, %to, "server has a new address");
+            }
+        }
+    }
+
+    fn start_probe(&mut self, id: ServerId) {
+        let topology = self.publisher.current();
+        if let Some(server) = topology.server(id) {
+            let endpoint = server.endpoint.clone();
+            let config = Arc::clone(&topology.pools[usize::from(id.pool)].config);
+            self.jobs
+                .spawn(async move { Outcome::Probed(id, probe(&endpoint, &config).await) });
+        }
+    }
+
+    /// `id` comes from a machine, so it is one of the configuration.
+    fn configured(&self, id: ServerId) -> (&PoolConfig, &ServerConfig) {
+        let pool = &self.publisher.current().pools[usize::from(id.pool)].config;
+        (pool, &pool.servers[usize::from(id.server)])
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn unix_micros() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+}
+
+async fn look_up(host: Arc<str>) -> Outcome {
+    let answer = lookup_host((host.as_ref(), 0)).await;
+    let answer = answer.map(Iterator::collect);
+    Outcome::LookedUp(host, answer)
+}
+
+/// Why an ejected server stays out of the ring.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("its host name has no address")]
+    Unresolved,
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+}
+
+/// Opens a connection as requests would, and asks for a sign of life.
+async fn probe(endpoint: &Endpoint, config: &PoolConfig) -> Result<(), ProbeError> {
+    let patience = config.timeout.unwrap_or(PROBE_PATIENCE).min(PROBE_PATIENCE);
+    let conversation = async {
+        match endpoint {
+            Endpoint::Tcp(address) => converse(TcpStream::connect(address).await?, config).await,
+            Endpoint::Unix(path) => converse(UnixStream::connect(path).await?, config).await,
+            Endpoint::Unresolved(_) => Err(ProbeError::Unresolved),
+        }
+    };
+    match timeout(patience, conversation).await {
+        Ok(result) => result,
+        Err(_) => Err(ProbeError::TimedOut(patience)),
+    }
+}
+
+async fn converse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    config: &PoolConfig,
+) -> Result<(), ProbeError> {
+    let password = config.redis_auth.as_ref().map(|Secret(text)| text.as_str());
+    let mut handshake = Handshake::new(password, config.redis_db, Resp::V2, true);
+    stream.write_all(&handshake.request()).await?;
+    let mut buffer = [0; 1024];
+    loop {
+        let received = match stream.read(&mut buffer).await? {
+            0 => return Err(ProbeError::Closed),
+            n => &buffer[..n],
+        };
+        if handshake.handle_bytes(received)? == Progress::Done {
+            return Ok(());
+        }
+    }
 }
