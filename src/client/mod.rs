@@ -152,12 +152,16 @@ impl Replies for Clients {
     #[inline]
     fn reply(&mut self, call: Call, piece: &[u8], end: bool, buffers: &mut BufferPool) {
         // Replies to a client that has left are swallowed.
-        if let Some(client) = self.find(call) {
-            client
-                .pipeline
-                .handle_reply(call.slot, call.part, piece, end, buffers);
-            self.after_reply(call.client);
+        let Some(client) = self.find(call) else {
+            return;
+        };
+        let mut rest = piece;
+        if piece.len() >= SHARE_FROM && client.pipeline.is_next(call.slot) {
+            rest = self.pass_through(call.client, piece);
         }
+        let pipeline = &mut self.table[call.client as usize].pipeline;
+        pipeline.handle_reply(call.slot, call.part, rest, end, buffers);
+        self.after_reply(call.client);
     }
 
     fn fail(&mut self, call: Call, failure: &Failure, fate: Fate, buffers: &mut BufferPool) {

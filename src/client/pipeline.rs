@@ -261,7 +261,7 @@ impl Pipeline {
             self.pop();
         }
         if self.stashed == 0 && !self.stash.is_empty() {
-            buffers.give(std::mem::replace(&mut self.stash, Vec::new()));
+            buffers.give(std::mem::take(&mut self.stash));
         }
         if self.slots.is_empty() && self.slots.capacity() > 64 {
             self.slots = VecDeque::new();

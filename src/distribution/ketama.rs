@@ -54,11 +54,11 @@ impl Ketama {
 /// How many digests of four points a member gets.
 ///
 /// Every step rounds as twemproxy's float arithmetic does; 25 equal servers get 39 digests each because of
-/// it, not 40. A weight far below the average gets none.
+/// it, not 40. The 1e-10 that twemproxy adds before rounding down is missing here: it is less than a float
+/// just below a whole number can hold. A weight far below the average gets nothing.
 fn digests(weight: u32, total: u64, live: usize) -> u32 {
     let share = weight as f32 / total as f32;
-    let exact = share * POINTS_PER_SERVER / POINTS_PER_DIGEST * live as f32;
-    (f64::from(exact) + 1e-10) as f32 as u32
+    (share * POINTS_PER_SERVER / POINTS_PER_DIGEST * live as f32) as u32
 }
 
 fn point_words(name: &str, digest: u32) -> [u32; 4] {
@@ -130,6 +130,15 @@ mod tests {
     fn weights_may_sum_past_32_bits() {
         let ring = build(&[u32::MAX; 3]);
         assert_eq!([0, 1, 2].map(|i| ring.points(i)), [160; 3]);
+    }
+
+    #[test]
+    fn the_addend_left_out_never_changes_the_floor() {
+        let most = POINTS_PER_SERVER / POINTS_PER_DIGEST * f32::from(u16::MAX);
+        for whole in 1..=most as u32 {
+            let below = (whole as f32).next_down();
+            assert_eq!((f64::from(below) + 1e-10) as f32, below);
+        }
     }
 
     /// The pair shares the point 4287979131.
