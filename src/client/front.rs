@@ -48,8 +48,8 @@ pub enum Step {
 
 /// All that a worker knows.
 pub struct Front {
-    clients: Clients,
-    backends: Backends,
+    pub(super) clients: Clients,
+    pub(super) backends: Backends,
     buffers: BufferPool,
     scratch: Scratch,
     /// RESP form of an inline request.
@@ -544,7 +544,7 @@ fn scan_limits(authenticated: bool, limits: &Limits) -> ScanLimits {
     let whole = ScanLimits {
         request: limits.max_request_bytes,
         arguments: limits.max_arguments,
-        bulk: MAX_BULK,
+        bulk: limits.max_argument_bytes(),
         unauthenticated: !authenticated,
     };
     if authenticated {

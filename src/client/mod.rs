@@ -5,6 +5,8 @@
 //! together. All machines; the sockets are [`crate::worker`]'s.
 
 mod front;
+#[cfg(test)]
+mod front_tests;
 mod local;
 mod pipeline;
 mod session;
