@@ -18,6 +18,8 @@ pub struct Client {
     /// Received; from `start` on not yet read by the test.
     buffer: Vec<u8>,
     start: usize,
+    /// What one read from the socket may fill.
+    chunk: Box<[u8]>,
 }
 
 impl Client {
@@ -35,6 +37,7 @@ impl Client {
             stream,
             buffer: Vec::new(),
             start: 0,
+            chunk: vec![0; CHUNK].into(),
         };
         client.set_timeout(PATIENCE);
         client
@@ -168,6 +171,11 @@ impl Client {
         }
     }
 
+    /// Were bytes received that no read has taken yet? Does not look at the socket.
+    pub fn has_unread(&self) -> bool {
+        self.start < self.buffer.len()
+    }
+
     /// The next reply, or why there is none. For tests that expect the connection to end.
     ///
     /// # Errors
@@ -196,17 +204,17 @@ impl Client {
 
     /// Appends what the socket has to the buffer; 0 at the end of the stream, a reset included.
     fn receive(&mut self) -> Result<usize, NoReply> {
-        let before = self.buffer.len();
-        self.buffer.resize(before + CHUNK, 0);
         let read = loop {
-            match self.stream.read(&mut self.buffer[before..]) {
+            match self.stream.read(&mut self.chunk) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
-        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
         match read {
-            Ok(n) => Ok(n),
+            Ok(n) => {
+                self.buffer.extend_from_slice(&self.chunk[..n]);
+                Ok(n)
+            }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
             Err(error) if is_timeout(&error) => Err(NoReply::Timeout),
             Err(error) => Err(NoReply::Io(error)),
