@@ -1,17 +1,109 @@
 //! The configuration as meant: checked, typed, in the order placement needs.
 //!
-//! `file.rs` has it as written (YAML with line numbers), `resolve.rs` turns one into the other and
-//! collects every mistake, `error.rs` words them.
+//! [`load`] and [`parse`] are the way in. `file.rs` has the text as written (YAML with line numbers);
+//! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
+//! keys), `server.rs` (one entry of `servers`) and `value.rs` (one value); `traps.rs` warns of what is
+//! correct but hardly meant; `error.rs` words it all. Nothing here connects, listens or reads a clock; a
+//! name given to `listen` is resolved.
+
+mod error;
+mod file;
+mod options;
+mod resolve;
+mod server;
+mod traps;
+mod value;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
+
+pub use error::{ConfigErrors, Problem, Severity};
+pub use options::{OPTIONS, OptionDoc};
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Traps found, in the order of the file. They are for the log and for `--test-conf`.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads the configuration file `path`.
+///
+/// Blocks on the file and on the name service, if a `listen` has a host name.
+///
+/// # Errors
+/// Every mistake in the file, or that it cannot be read.
+pub fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    let file = path.display().to_string();
+    let fail = |line: Option<usize>, message: String| {
+        let mut report = error::Report::new(&file);
+        report.error(message).line = line;
+        ConfigErrors(report.into_problems())
+    };
+    let bytes = std::fs::read(path)
+        .map_err(|error| fail(None, format!("cannot read the configuration: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        fail(Some(line), "is not UTF-8 text".to_owned())
+    })?;
+    parse(&text, &file)
+}
+
+/// Reads a configuration from `text`; `file_name` is for messages only.
+///
+/// Blocks on the name service, if a `listen` has a host name.
+///
+/// # Errors
+/// Every mistake in the text.
+pub fn parse(text: &str, file_name: &str) -> Result<Loaded, ConfigErrors> {
+    parse_with(text, file_name, &resolve_host)
+}
+
+fn parse_with(
+    text: &str,
+    file_name: &str,
+    resolve_host: value::Resolve,
+) -> Result<Loaded, ConfigErrors> {
+    let mut report = error::Report::new(file_name);
+    let mut config = Config { pools: Vec::new() };
+    match file::read(text) {
+        Ok(Some(root)) => {
+            config = resolve::resolve(&root, file_name, resolve_host, &mut report);
+        }
+        Ok(None) => {
+            report.error("must contain only 1 document; found 0 documents (the file is empty)");
+        }
+        Err(syntax) => {
+            let problem = report.error(format!("is not valid YAML: {}", syntax.reason));
+            (problem.line, problem.column) = (syntax.line, syntax.column);
+        }
+    }
+    if report.has_errors() {
+        return Err(ConfigErrors(report.into_problems()));
+    }
+    Ok(Loaded {
+        config,
+        warnings: report.into_problems(),
+    })
+}
+
+/// The first address of `host`, as nutcracker takes it.
+fn resolve_host(host: &str, port: u16) -> io::Result<SocketAddr> {
+    (host, port)
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other("it has no address"))
+}
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -51,7 +143,7 @@ pub struct PoolConfig {
 /// What one client of a pool may ask of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one request, and of one argument.
+    /// Bytes of one request.
     pub max_request_bytes: u64,
     /// Arguments of one request, the command's name included.
     pub max_arguments: u32,
@@ -60,6 +152,24 @@ pub struct Limits {
     /// Bytes of replies that wait for one client; above half of it we stop reading its requests, above
     /// it the client is closed.
     pub client_output_limit: u64,
+}
+
+impl Limits {
+    /// Bytes of one argument: those of a request, but never more than Redis's `proto-max-bulk-len`.
+    pub fn max_argument_bytes(&self) -> u64 {
+        self.max_request_bytes.min(512 << 20)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_request_bytes: 1 << 30,
+            max_arguments: 1 << 20,
+            client_pending_limit: 1 << 16,
+            client_output_limit: 1 << 30,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -122,5 +232,112 @@ impl fmt::Display for Listen {
             Listen::Tcp(address) => write!(f, "{address}"),
             Listen::Unix { path, .. } => write!(f, "{}", path.display()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces that make configurations and YAML's corners likely.
+    const PIECES: [&str; 40] = [
+        "\n",
+        "\n  ",
+        "\n    ",
+        "\n- ",
+        "\n  - ",
+        " ",
+        ": ",
+        ":",
+        "- ",
+        "# c\n",
+        "alpha:",
+        "listen: ",
+        "servers:",
+        "127.0.0.1:1",
+        "h:1:1 n",
+        "/tmp/s:1",
+        "[::1]:1",
+        "hash_tag: ",
+        "hash: md5",
+        "redis: true",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "&a ",
+        "*a",
+        "<<: ",
+        "!x ",
+        "!!int ",
+        "? ",
+        "| ",
+        "> ",
+        "\"",
+        "'",
+        "---\n",
+        "...\n",
+        "%YAML 1.1\n",
+        "\t",
+        "\r\n",
+    ];
+
+    const GOOD: &str = "alpha: &a\n  listen: '[::1]:22121'\n  redis: true\n  timeout: 400\n  \
+         servers: # list\n   - 127.0.0.1:6379:1 one\n   - {addr: /tmp/s, weight: 2}\n";
+
+    fn offline(_: &str, _: u16) -> io::Result<SocketAddr> {
+        Err(io::Error::other("offline"))
+    }
+
+    /// Each problem is one line, has a place if any line is to blame, and errors come with an error.
+    fn check(text: &str) -> Result<(), TestCaseError> {
+        match parse_with(text, "f", &offline) {
+            Ok(loaded) => prop_assert!(!loaded.config.pools.is_empty()),
+            Err(errors) => {
+                prop_assert!(errors.0.iter().any(|p| p.severity == Severity::Error));
+                prop_assert_eq!(errors.to_string().lines().count(), errors.0.len());
+                let lines = text
+                    .split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
+                    .count();
+                let places = errors.0.iter().filter_map(|problem| problem.line);
+                prop_assert!(
+                    places.clone().all(|line| (1..=lines + 1).contains(&line)),
+                    "{errors}"
+                );
+                prop_assert!(places.is_sorted());
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(?s).{0,200}") {
+            check(&text)?;
+        }
+
+        #[test]
+        fn no_pieces_panic(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60)) {
+            check(&pieces.concat())?;
+        }
+
+        #[test]
+        fn no_slip_panics(
+            at in 0..GOOD.len(),
+            cut in 0usize..3,
+            piece in prop::sample::select(&PIECES[..]),
+        ) {
+            let end = (at + cut).min(GOOD.len());
+            check(&format!("{}{piece}{}", &GOOD[..at], &GOOD[end..]))?;
+        }
+    }
+
+    #[test]
+    fn the_text_the_slips_start_from_is_good() {
+        let loaded = parse_with(GOOD, "f", &offline).unwrap();
+        assert_eq!(loaded.config.pools[0].servers.len(), 2);
     }
 }

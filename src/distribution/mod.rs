@@ -1,4 +1,15 @@
 //! From a hash to a server: twemproxy's ketama, modula and random. Pure.
+//!
+//! Builds and searches rings over the servers it is given; who is live and when to build anew is the
+//! topology's to know.
+
+mod ketama;
+mod modula;
+mod random;
+
+use ketama::Ketama;
+use modula::Modula;
+use random::Random;
 
 /// How a pool spreads hashes over its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +51,120 @@ pub struct Member<'a> {
 
 /// The finished lookup structure over the live servers of a pool.
 #[derive(Clone, Debug)]
-pub struct Ring {}
+pub struct Ring(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Ketama(Ketama),
+    Modula(Modula),
+    Random(Random),
+    /// No server is live.
+    Empty,
+}
 
 impl Ring {
-    /// `live` in the pool's internal order (shorter names first, then bytewise).
-    pub fn build(_distribution: Distribution, _live: &[Member]) -> Ring {
-        Ring {}
+    /// `live` in the pool's internal order (shorter names first, then bytewise), every weight at least 1.
+    pub fn build(distribution: Distribution, live: &[Member]) -> Ring {
+        let kind = match distribution {
+            Distribution::Ketama => Ketama::build(live).map(Kind::Ketama),
+            Distribution::Modula => Modula::build(live).map(Kind::Modula),
+            Distribution::Random => Random::build(live).map(Kind::Random),
+        };
+        Ring(kind.unwrap_or(Kind::Empty))
     }
 
     /// The server for `hash`, `None` if no server is live. `draw` yields a random number and is called
     /// only by [`Distribution::Random`].
-    pub fn pick(&self, _hash: u32, _draw: impl FnOnce() -> u32) -> Option<u16> {
-        None
+    #[inline]
+    pub fn pick(&self, hash: u32, draw: impl FnOnce() -> u32) -> Option<u16> {
+        match &self.0 {
+            Kind::Ketama(ring) => Some(ring.pick(hash)),
+            Kind::Modula(ring) => Some(ring.pick(hash)),
+            Kind::Random(ring) => Some(ring.pick(draw())),
+            Kind::Empty => None,
+        }
     }
 
-    /// Ring points (ketama) or slots (modula) that lead to the server `index`; 0 means it gets no key.
-    pub fn points(&self, _index: u16) -> usize {
-        0
+    /// Ring points (ketama), slots (modula) or chances (random: 1) that lead to the server `index`; 0
+    /// means it gets no key.
+    pub fn points(&self, index: u16) -> usize {
+        match &self.0 {
+            Kind::Ketama(ring) => ring.points(index),
+            Kind::Modula(ring) => ring.points(index),
+            Kind::Random(ring) => ring.points(index),
+            Kind::Empty => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two live servers of a larger pool, so their indexes are not their positions.
+    const LIVE: [Member; 2] = [
+        Member {
+            name: "b",
+            weight: 1,
+            index: 1,
+        },
+        Member {
+            name: "e",
+            weight: 9,
+            index: 4,
+        },
+    ];
+
+    #[test]
+    fn names_round_trip() {
+        for distribution in Distribution::ALL {
+            assert_eq!(
+                Distribution::from_name(distribution.name()),
+                Some(distribution)
+            );
+        }
+        assert_eq!(Distribution::from_name("Ketama"), None);
+    }
+
+    #[test]
+    fn without_live_servers_there_is_no_pick() {
+        for distribution in Distribution::ALL {
+            let ring = Ring::build(distribution, &[]);
+            assert_eq!(ring.pick(7, || 7), None);
+            assert_eq!(ring.points(0), 0);
+        }
+    }
+
+    #[test]
+    fn picks_are_member_indexes() {
+        for distribution in Distribution::ALL {
+            let ring = Ring::build(distribution, &LIVE);
+            let mut picked = [0; 5];
+            for step in 0..1000_u32 {
+                let hash = step.wrapping_mul(0x9e37_79b9);
+                picked[ring.pick(hash, || hash).unwrap() as usize] += 1;
+            }
+            assert!(
+                picked[1] > 0 && picked[4] > 0,
+                "{distribution:?} {picked:?}"
+            );
+            assert_eq!(picked[1] + picked[4], 1000);
+            assert_eq!(ring.points(0), 0);
+        }
+    }
+
+    #[test]
+    fn only_random_draws_and_ignores_hash_and_weight() {
+        let ring = Ring::build(Distribution::Random, &LIVE);
+        assert_eq!(ring.pick(0, || 6), Some(1));
+        assert_eq!(ring.pick(0, || 7), Some(4));
+        assert_eq!([1, 4].map(|i| ring.points(i)), [1, 1]);
+        for distribution in [Distribution::Ketama, Distribution::Modula] {
+            let ring = Ring::build(distribution, &LIVE);
+            assert!(
+                ring.pick(0, || unreachable!("the hash decides alone"))
+                    .is_some()
+            );
+        }
     }
 }

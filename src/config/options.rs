@@ -1,0 +1,441 @@
+//! Every key of a pool in one table: name, default, unit, accepted values, description, rule.
+//!
+//! To add a key, add a field to [`Settings`] and an entry to [`OPTIONS`]; parsing, messages and the
+//! documentation's table follow from the entry.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::error::Refusal;
+use super::value::{NUMBER_MAX, boolean, hash_tag, number, size};
+use super::{Limits, Secret, server};
+use crate::distribution::Distribution;
+use crate::hash::{Hash, HashTag};
+
+/// A key of a pool.
+#[derive(Debug)]
+pub struct OptionDoc {
+    pub name: &'static str,
+    /// As one would write it in the file; `None`: see `absent`.
+    pub default: Option<&'static str>,
+    /// What it means that a key without default is absent; empty for keys with one.
+    pub absent: &'static str,
+    /// Empty if the value has none.
+    pub unit: &'static str,
+    /// The values the key takes, also for messages.
+    pub accepted: &'static str,
+    pub doc: &'static str,
+    /// Is it a key of nutcracker's?
+    pub nutcracker: bool,
+    pub(super) rule: Rule,
+}
+
+impl OptionDoc {
+    /// A pool without the key is refused.
+    pub fn is_required(&self) -> bool {
+        self.absent == "required"
+    }
+}
+
+/// How the value is read.
+#[derive(Debug)]
+pub(super) enum Rule {
+    Listen,
+    Servers,
+    /// A single value.
+    Value(fn(&mut Settings, &str) -> Result<(), Refusal>),
+    /// A single value that no message shows.
+    Secret(fn(&mut Settings, &str) -> Result<(), Refusal>),
+}
+
+/// The values of a pool that have a default.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub hash: Hash,
+    pub hash_tag: Option<HashTag>,
+    pub distribution: Distribution,
+    pub timeout: Option<Duration>,
+    pub backlog: u32,
+    pub client_connections: Option<NonZeroU32>,
+    pub tcpkeepalive: bool,
+    pub reuseport: bool,
+    pub redis_auth: Option<Secret>,
+    pub redis_db: u32,
+    pub preconnect: bool,
+    pub auto_eject_hosts: bool,
+    pub server_connections: NonZeroU32,
+    pub server_retry_timeout: Duration,
+    pub server_failure_limit: u32,
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            hash: Hash::Fnv1a_64,
+            hash_tag: None,
+            distribution: Distribution::Ketama,
+            timeout: None,
+            backlog: 512,
+            client_connections: None,
+            tcpkeepalive: false,
+            reuseport: false,
+            redis_auth: None,
+            redis_db: 0,
+            preconnect: false,
+            auto_eject_hosts: false,
+            server_connections: NonZeroU32::MIN,
+            server_retry_timeout: Duration::from_secs(30),
+            server_failure_limit: 2,
+            limits: Limits::default(),
+        }
+    }
+}
+
+const BOOLEAN: &str = "true, false";
+const NUMBER: &str = "0 to 2147483647";
+const MILLISECONDS: &str = "0 to 2147483647; milliseconds, without a unit";
+const NUMBER_NOT_ZERO: &str = "1 to 2147483647";
+const SIZE: &str = "1kb to 1024gb; units b, k, kb, m, mb, g, gb as in redis.conf";
+const SIZE_MIN: u64 = 1 << 10;
+const SIZE_MAX: u64 = 1 << 40;
+
+/// A value from 0.
+fn from_0(text: &str) -> Result<u32, Refusal> {
+    number(text, 0..=NUMBER_MAX)
+}
+
+/// A value from 1.
+fn from_1(text: &str) -> Result<NonZeroU32, Refusal> {
+    let number = number(text, 0..=NUMBER_MAX)?;
+    NonZeroU32::new(number).ok_or_else(|| Refusal::new("cannot be 0"))
+}
+
+fn milliseconds(text: &str) -> Result<Duration, Refusal> {
+    from_0(text).map(|ms| Duration::from_millis(ms.into()))
+}
+
+fn bytes(text: &str) -> Result<u64, Refusal> {
+    size(text, SIZE_MIN..=SIZE_MAX)
+}
+
+/// What most keys have in common.
+const KEY: OptionDoc = OptionDoc {
+    name: "",
+    default: None,
+    absent: "",
+    unit: "",
+    accepted: "",
+    doc: "",
+    nutcracker: true,
+    rule: Rule::Listen,
+};
+
+/// nutcracker's keys in the order of its documentation, then ours.
+pub const OPTIONS: &[OptionDoc] = &[
+    OptionDoc {
+        name: "listen",
+        absent: "required",
+        accepted: "\"hostname:port\" or \"/path/unix_socket [permission]\", the permission octal",
+        doc: "Where clients connect. A host name is resolved once, at start; its first address counts.",
+        rule: Rule::Listen,
+        ..KEY
+    },
+    OptionDoc {
+        name: "client_connections",
+        default: Some("0"),
+        unit: "connections",
+        accepted: NUMBER,
+        doc: "Most clients of the pool at a time; 0 is bounded by open files only.",
+        rule: Rule::Value(|s, v| from_0(v).map(|n| s.client_connections = NonZeroU32::new(n))),
+        ..KEY
+    },
+    OptionDoc {
+        name: "hash",
+        default: Some("fnv1a_64"),
+        accepted: "one_at_a_time, md5, crc16, crc32, crc32a, fnv1_64, fnv1a_64, fnv1_32, fnv1a_32, \
+                   hsieh, murmur, jenkins",
+        doc: "The hash function for keys.",
+        rule: Rule::Value(|s, v| {
+            let hash = Hash::from_name(v).ok_or_else(|| {
+                Refusal::new("is not a valid hash").near(v, Hash::ALL.map(Hash::name))
+            })?;
+            s.hash = hash;
+            Ok(())
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "hash_tag",
+        absent: "the whole key is hashed",
+        accepted: "two characters such as \"{}\" or \"$$\"",
+        doc: "Only the part of a key between these two characters is hashed, if there is one.",
+        rule: Rule::Value(|s, v| hash_tag(v).map(|tag| s.hash_tag = Some(tag))),
+        ..KEY
+    },
+    OptionDoc {
+        name: "distribution",
+        default: Some("ketama"),
+        accepted: "ketama, modula, random",
+        doc: "How hashes are spread over the servers.",
+        rule: Rule::Value(|s, v| {
+            let distribution = Distribution::from_name(v).ok_or_else(|| {
+                Refusal::new("is not a valid distribution")
+                    .near(v, Distribution::ALL.map(Distribution::name))
+            })?;
+            s.distribution = distribution;
+            Ok(())
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "timeout",
+        default: Some("0"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "Longest time from queueing a request to its reply; 0 waits for ever.",
+        rule: Rule::Value(|s, v| {
+            milliseconds(v).map(|time| s.timeout = Some(time).filter(|time| !time.is_zero()))
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "backlog",
+        default: Some("512"),
+        unit: "connections",
+        accepted: NUMBER,
+        doc: "Connections the kernel keeps waiting for accept(2).",
+        rule: Rule::Value(|s, v| from_0(v).map(|n| s.backlog = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "tcpkeepalive",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "TCP keepalive on client and on server connections.",
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.tcpkeepalive = on)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "reuseport",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "SO_REUSEPORT on the listening socket, so that several processes can share the address.",
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.reuseport = on)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "preconnect",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "Connect to every server at start instead of at the first request.",
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.preconnect = on)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "redis",
+        absent: "required",
+        accepted: "true; memcached pools (false, or no redis key) are not supported yet",
+        doc: "The pool speaks Redis's protocol. Has to be true: memcached pools are refused for now.",
+        rule: Rule::Value(|_, v| match boolean(v) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::new("makes this a memcached pool")),
+            Err(refusal) => Err(Refusal {
+                meant: refusal.meant.filter(|meant| meant == "true"),
+                ..refusal
+            }),
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "redis_auth",
+        absent: "no password",
+        accepted: "a password",
+        doc: "The password clients have to give and servers are given.",
+        rule: Rule::Secret(|s, v| {
+            s.redis_auth = Some(Secret(v.to_owned()));
+            Ok(())
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "redis_db",
+        default: Some("0"),
+        accepted: NUMBER,
+        doc: "The database of the servers that holds the pool's keys.",
+        rule: Rule::Value(|s, v| from_0(v).map(|n| s.redis_db = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "server_connections",
+        default: Some("1"),
+        unit: "connections",
+        accepted: NUMBER_NOT_ZERO,
+        doc: "Most connections to each server, per worker.",
+        rule: Rule::Value(|s, v| from_1(v).map(|n| s.server_connections = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "auto_eject_hosts",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "Take a server that fails server_failure_limit times off the ring for a while.",
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.auto_eject_hosts = on)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "server_retry_timeout",
+        default: Some("30000"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "How long an ejected server stays off the ring.",
+        rule: Rule::Value(|s, v| milliseconds(v).map(|time| s.server_retry_timeout = time)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "server_failure_limit",
+        default: Some("2"),
+        unit: "failures",
+        accepted: NUMBER,
+        doc: "Failures in a row that eject a server; 0 is taken as 1.",
+        rule: Rule::Value(|s, v| from_0(v).map(|n| s.server_failure_limit = n.max(1))),
+        ..KEY
+    },
+    OptionDoc {
+        name: "servers",
+        absent: "required",
+        accepted: server::ACCEPTED,
+        doc: "The servers that share the keys.",
+        rule: Rule::Servers,
+        ..KEY
+    },
+    OptionDoc {
+        name: "max_request_bytes",
+        default: Some("1gb"),
+        unit: "bytes",
+        accepted: SIZE,
+        doc: "Largest request; a single argument is limited to 512mb besides, as in Redis.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.max_request_bytes = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "max_arguments",
+        default: Some("1048576"),
+        unit: "arguments",
+        accepted: NUMBER_NOT_ZERO,
+        doc: "Most arguments of a request, the command's name included.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| from_1(v).map(|n| s.limits.max_arguments = n.get())),
+        ..KEY
+    },
+    OptionDoc {
+        name: "client_pending_limit",
+        default: Some("65536"),
+        unit: "requests",
+        accepted: NUMBER_NOT_ZERO,
+        doc: "Unanswered requests of a client; at this many it is not read from until some are answered.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| from_1(v).map(|n| s.limits.client_pending_limit = n.get())),
+        ..KEY
+    },
+    OptionDoc {
+        name: "client_output_limit",
+        default: Some("1gb"),
+        unit: "bytes",
+        accepted: SIZE,
+        doc: "Replies waiting for a client that does not read; above half of it the client's requests \
+              are not read, above it the client is closed.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.client_output_limit = n)),
+        ..KEY
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(settings: &mut Settings, option: &OptionDoc, value: &str) -> Result<(), Refusal> {
+        match option.rule {
+            Rule::Value(rule) | Rule::Secret(rule) => rule(settings, value),
+            Rule::Listen | Rule::Servers => panic!("{} is not one value", option.name),
+        }
+    }
+
+    #[test]
+    fn documented_defaults_are_the_defaults() {
+        for option in OPTIONS {
+            match option.default {
+                Some(default) => {
+                    assert_eq!(option.absent, "", "{}", option.name);
+                    let mut settings = Settings::default();
+                    set(&mut settings, option, default).unwrap();
+                    assert_eq!(
+                        format!("{settings:?}"),
+                        format!("{:?}", Settings::default()),
+                        "{}",
+                        option.name
+                    );
+                }
+                None => assert_ne!(option.absent, "", "{}", option.name),
+            }
+        }
+    }
+
+    #[test]
+    fn each_value_reaches_a_setting_of_its_own() {
+        let mut seen = std::collections::BTreeSet::new();
+        for option in OPTIONS {
+            let value = match (option.name, option.default) {
+                ("listen" | "servers" | "redis", _) => continue,
+                ("hash", _) => "md5",
+                ("distribution", _) => "random",
+                (_, Some("false")) => "true",
+                (_, Some("1gb")) => "2000",
+                _ => "77",
+            };
+            let mut settings = Settings::default();
+            set(&mut settings, option, value).unwrap();
+            assert!(seen.insert(format!("{settings:?}")), "{}", option.name);
+            assert!(!seen.contains(&format!("{:?}", Settings::default())));
+        }
+    }
+
+    #[test]
+    fn documented_ranges_are_the_ranges() {
+        for option in OPTIONS {
+            let Some((low, rest)) = option.accepted.split_once(" to ") else {
+                continue;
+            };
+            let high = rest.split(';').next().unwrap();
+            let mut settings = Settings::default();
+            for value in [low, high] {
+                set(&mut settings, option, value).unwrap();
+            }
+            let outside: &[&str] = match option.accepted {
+                NUMBER | MILLISECONDS => &["-1", "2147483648", "99999999999999999999"],
+                NUMBER_NOT_ZERO => &["0", "2147483648"],
+                SIZE => &["0", "1023", "1025gb", "99999999999999999999gb"],
+                other => panic!("{}: untested range {other}", option.name),
+            };
+            for value in outside {
+                set(&mut settings, option, value).unwrap_err();
+            }
+        }
+    }
+
+    #[test]
+    fn documented_words_are_the_words() {
+        for (name, words) in [
+            ("hash", Hash::ALL.map(Hash::name).join(", ")),
+            (
+                "distribution",
+                Distribution::ALL.map(Distribution::name).join(", "),
+            ),
+        ] {
+            let option = OPTIONS.iter().find(|option| option.name == name).unwrap();
+            assert_eq!(option.accepted, words);
+        }
+    }
+}
