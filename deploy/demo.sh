@@ -149,7 +149,7 @@ conf=$dir/nutcracker.yml
 cat >"$conf" <<END
 demo:
   listen: 127.0.0.1:$listen
-  hash: fnv1a_64
+  hash: murmur
   distribution: ketama
   redis: true
   timeout: 1000

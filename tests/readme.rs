@@ -1,5 +1,7 @@
 //! The README says what the program does: its tables are compared with their sources.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -48,15 +50,18 @@ fn the_table_of_keys_is_complete_and_right() {
 
 #[test]
 fn the_table_of_options_names_those_the_program_takes() {
-    let output = Command::new(env!("CARGO_BIN_EXE_nuthatch"))
+    let output = Command::new(support::Proxy::binary())
         .arg("--help")
         .output()
         .expect("the program runs");
     let help = String::from_utf8(output.stdout).expect("the help is text");
     let taken: BTreeSet<&str> = help
         .lines()
-        .filter(|line| line.trim_start().starts_with('-'))
-        .flat_map(|line| line.split([' ', ',']))
+        .map(str::trim_start)
+        .filter(|line| line.starts_with('-'))
+        // Two spaces end the option; what it means may name others.
+        .filter_map(|line| line.split("  ").next())
+        .flat_map(|option| option.split([' ', ',']))
         .filter(|word| word.starts_with("--"))
         .collect();
     let documented: BTreeSet<&str> = chapter("Command line")

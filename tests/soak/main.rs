@@ -48,7 +48,7 @@ fn every_request_gets_its_own_reply_while_servers_fail() {
         .set("hash", "md5")
         .set("hash_tag", "\"{}\"")
         .servers(&servers);
-    let mut proxy = Proxy::start(&[pool]);
+    let mut proxy = Proxy::build(&[pool]).args(&["--workers", "2"]).start();
     let world = World::new(owners(&proxy, &servers));
     let stop = AtomicBool::new(false);
     let violations = Mutex::new(Vec::new());
