@@ -1,0 +1,75 @@
+//! The README says what the program does: its tables are compared with their sources.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::process::Command;
+
+use nuthatch::config::OPTIONS;
+
+fn readme() -> &'static str {
+    include_str!("../README.md")
+}
+
+/// The text of one chapter.
+fn chapter(title: &str) -> &'static str {
+    let (_, rest) = readme()
+        .split_once(&format!("\n## {title}\n"))
+        .expect("the chapter is there");
+    rest.split("\n## ")
+        .next()
+        .expect("split gives at least one part")
+}
+
+#[test]
+fn the_table_of_keys_is_complete_and_right() {
+    let mut table =
+        String::from("| key | default | unit | accepted | meaning |\n|---|---|---|---|---|\n");
+    for option in OPTIONS {
+        let default = option
+            .default
+            .map_or_else(|| option.absent.to_owned(), |d| format!("`{d}`"));
+        let new = if option.nutcracker {
+            ""
+        } else {
+            " Not in twemproxy."
+        };
+        writeln!(
+            table,
+            "| `{}` | {default} | {} | {} | {}{new} |",
+            option.name, option.unit, option.accepted, option.doc
+        )
+        .expect("writing to a String");
+    }
+    assert!(
+        chapter("Configuration").contains(&table),
+        "the table should be:\n{table}"
+    );
+}
+
+#[test]
+fn the_table_of_options_names_those_the_program_takes() {
+    let output = Command::new(support::Proxy::binary())
+        .arg("--help")
+        .output()
+        .expect("the program runs");
+    let help = String::from_utf8(output.stdout).expect("the help is text");
+    let taken: BTreeSet<&str> = help
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| line.starts_with('-'))
+        // Two spaces end the option; what it means may name others.
+        .filter_map(|line| line.split("  ").next())
+        .flat_map(|option| option.split([' ', ',']))
+        .filter(|word| word.starts_with("--"))
+        .collect();
+    let documented: BTreeSet<&str> = chapter("Command line")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
+        .flat_map(|cell| cell.split('`'))
+        .filter(|word| word.starts_with("--"))
+        .collect();
+    assert!(taken.contains("--conf-file"), "not the help: {help}");
+    assert_eq!(documented, taken);
+}
