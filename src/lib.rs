@@ -14,7 +14,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`] |
+//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`] |
 //! | 1 | [`config`] |
 //! | 2 | [`topology`] |
 //! | 3 | [`backend`] |

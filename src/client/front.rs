@@ -8,17 +8,14 @@ use bytes::BytesMut;
 use slab::Slab;
 
 use super::pipeline::Pipeline;
-use super::session::{After, Context, Request, Scratch, Session};
+use super::session::{After, Context, Scratch, Session};
+use super::source::{Source, handle_inline, refuse_input, scan_limits};
 use super::{Client, ClientId, Clients, Direct, Pause, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};
-use crate::buffer::{BufferPool, SHARE_FROM};
-use crate::config::{Limits, PoolConfig};
+use crate::buffer::BufferPool;
+use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
-use crate::protocol::redis::inline;
-use crate::protocol::redis::scan::{
-    Body, Frame, MAX_BULK, ProtocolError, RequestScanner, Scan, ScanLimits,
-};
-use crate::protocol::redis::write;
+use crate::protocol::redis::scan::{Body, RequestScanner, Scan};
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
 
@@ -27,10 +24,6 @@ use crate::topology::Topology;
 const READ_OWN: usize = 32 * 1024;
 /// Most memory a partial request reserves ahead of its bytes: a length is only a claim.
 const READ_AHEAD: usize = 1024 * 1024;
-/// As Redis (`networking.c`): a client that has not authenticated needs no more.
-const UNAUTHENTICATED_ARGUMENTS: u32 = 10;
-const UNAUTHENTICATED_BULK: u64 = 16 * 1024;
-
 /// What a client's task does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -52,6 +45,7 @@ pub struct Front {
     pub(super) backends: Backends,
     buffers: BufferPool,
     scratch: Scratch,
+    configs: Vec<Arc<PoolConfig>>,
     /// RESP form of an inline request.
     inline: Vec<u8>,
     stats: Arc<WorkerStats>,
@@ -69,11 +63,10 @@ impl Front {
         first_id: u64,
         seed: u32,
     ) -> Front {
-        let limits = topology
-            .pools
-            .iter()
-            .map(|pool| pool.config.limits)
+        let configs: Vec<_> = (topology.pools.iter())
+            .map(|pool| pool.config.clone())
             .collect();
+        let limits = configs.iter().map(|config| config.limits).collect();
         Front {
             clients: Clients {
                 table: Slab::new(),
@@ -88,6 +81,7 @@ impl Front {
             backends: Backends::new(topology, stats.clone(), memory_limit / 2, seed),
             buffers: BufferPool::default(),
             scratch: Scratch::default(),
+            configs,
             inline: Vec::new(),
             stats,
             next_id: first_id,
@@ -105,10 +99,8 @@ impl Front {
         &mut self.backends
     }
 
-    fn config(&self, pool: u16) -> Arc<PoolConfig> {
-        self.backends.topology().pools[usize::from(pool)]
-            .config
-            .clone()
+    fn config(&self, pool: u16) -> &PoolConfig {
+        &self.configs[usize::from(pool)]
     }
 
     /// A new client of `pool`.
@@ -216,7 +208,9 @@ impl Front {
         } else {
             client.input.clear();
             // All of a large argument at once, so that it is not moved while it grows.
-            client.input.reserve(client.need.clamp(rest.len(), rest.len() + READ_AHEAD));
+            client
+                .input
+                .reserve(client.need.clamp(rest.len(), rest.len() + READ_AHEAD));
             client.input.extend_from_slice(rest);
         }
         self.account(id);
@@ -243,7 +237,7 @@ impl Front {
         let client = &mut self.clients.table[id as usize];
         let pool = usize::from(client.pool);
         let limits = &self.clients.limits[pool];
-        let config = self.backends.topology().pools[pool].config.clone();
+        let config = &self.configs[pool];
         let stats = &self.stats.pools[pool];
         let mut taken = 0;
         client.need = 0;
@@ -274,7 +268,7 @@ impl Front {
                 backends: &mut self.backends,
                 buffers: &mut self.buffers,
                 scratch: &mut self.scratch,
-                config: &config,
+                config,
                 session: &mut client.session,
                 pipeline: &mut client.pipeline,
             };
@@ -493,103 +487,5 @@ impl Front {
 
     pub fn clients(&self) -> usize {
         self.clients.table.len()
-    }
-}
-
-/// Where requests are parsed from.
-enum Source<'a> {
-    Shared { input: &'a [u8], at: usize },
-    Own { input: BytesMut, at: usize },
-}
-
-impl Source<'_> {
-    fn rest(&self) -> &[u8] {
-        match self {
-            Source::Shared { input, at } => &input[*at..],
-            Source::Own { input, at } => &input[*at..],
-        }
-    }
-
-    fn advance(&mut self, len: usize) {
-        let (Source::Shared { at, .. } | Source::Own { at, .. }) = self;
-        *at += len;
-    }
-
-    /// Hands the next `len` bytes to `handle` and advances, unless they must be looked at again.
-    #[inline]
-    fn hand(&mut self, len: usize, handle: impl FnOnce(Request<'_>) -> After) -> After {
-        match self {
-            Source::Own { input, at } if len >= SHARE_FROM => {
-                bytes::Buf::advance(input, *at);
-                *at = 0;
-                let request = input.split_to(len).freeze();
-                let after = handle(Request::Owned(request.clone()));
-                if after == After::Drain {
-                    let mut whole = BytesMut::from(&request[..]);
-                    whole.extend_from_slice(input);
-                    *input = whole;
-                }
-                after
-            }
-            _ => {
-                let after = handle(Request::Borrowed(&self.rest()[..len]));
-                if after != After::Drain {
-                    self.advance(len);
-                }
-                after
-            }
-        }
-    }
-}
-
-fn scan_limits(authenticated: bool, limits: &Limits) -> ScanLimits {
-    let whole = ScanLimits {
-        request: limits.max_request_bytes,
-        arguments: limits.max_arguments,
-        bulk: limits.max_argument_bytes(),
-        unauthenticated: !authenticated,
-    };
-    if authenticated {
-        return whole;
-    }
-    ScanLimits {
-        arguments: whole.arguments.min(UNAUTHENTICATED_ARGUMENTS),
-        bulk: UNAUTHENTICATED_BULK,
-        ..whole
-    }
-}
-
-/// Answers what can no longer be understood, behind the replies to all that could.
-fn refuse_input(client: &mut Client, error: ProtocolError, buffers: &mut BufferPool) {
-    client.session.errors += 1;
-    client.state = State::Closing;
-    let text = format!("ERR Protocol error: {error}");
-    client
-        .pipeline
-        .answer(buffers, |out| write::error(out, &text));
-}
-
-/// Gives an inline request its RESP form and handles that.
-fn handle_inline(
-    context: &mut Context<'_>,
-    line: &[u8],
-    form: &mut Vec<u8>,
-) -> Result<After, ProtocolError> {
-    form.clear();
-    if inline::encode(line, form)? == 0 {
-        return Ok(After::Continue);
-    }
-    let limits = ScanLimits {
-        request: u64::MAX,
-        arguments: u32::MAX,
-        bulk: MAX_BULK,
-        unauthenticated: false,
-    };
-    match RequestScanner::default().scan(form, &limits)? {
-        Scan::Complete(Frame {
-            body: Body::Array(array),
-            ..
-        }) => Ok(context.handle(Request::Borrowed(form), &array)),
-        _ => Ok(After::Continue),
     }
 }

@@ -10,6 +10,9 @@ mod front_tests;
 mod local;
 mod pipeline;
 mod session;
+mod source;
+#[cfg(test)]
+mod world_tests;
 
 use bytes::BytesMut;
 use slab::Slab;

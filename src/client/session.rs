@@ -74,6 +74,9 @@ struct Part {
     connection: Option<ConnectionId>,
 }
 
+/// A huge MSET's notes are not kept for ever.
+const MOST_GROUPS_KEPT: usize = 16 * 1024;
+
 const NO_PART: u16 = u16::MAX;
 
 /// One request's surroundings.
@@ -251,6 +254,7 @@ impl Context<'_> {
     fn group(&mut self, bytes: &[u8], frame: &ArrayFrame, step: usize) -> Result<(), Failure> {
         let scratch = &mut *self.scratch;
         scratch.groups.clear();
+        scratch.groups.shrink_to(MOST_GROUPS_KEPT);
         scratch.parts.clear();
         scratch.part_of.clear();
         scratch.part_of.resize(self.config.servers.len(), NO_PART);

@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn a_part_of_the_wrong_shape_is_an_error_not_a_shifted_reply() {
         let unexpected = format!(r"-{UNEXPECTED}\r\n");
-        let wrong: [(Join, &[u16], [&[u8]; 2]); 5] = [
+        type Case = (Join, &'static [u16], [&'static [u8]; 2]);
+        let wrong: [Case; 5] = [
             (Join::Array, &[0, 1], [b"+OK\r\n", b"*1\r\n:1\r\n"]),
             (
                 Join::Array,

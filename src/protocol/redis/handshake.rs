@@ -64,7 +64,7 @@ pub enum Progress {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// The server's error to the password.
-    #[error("AUTH failed: {0}")]
+    #[error("Authentication required, and AUTH failed: {0}")]
     AuthRejected(String),
     #[error("SELECT {db} failed: {text}")]
     SelectRejected { db: u32, text: String },

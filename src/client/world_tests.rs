@@ -1,0 +1,253 @@
+//! A world for the tests of this stage: clients, proxy and servers simulated in memory, with sockets that
+//! take and give a few bytes at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::backend::{ConnectionId, Target};
+use crate::client::{Front, Step};
+use crate::protocol::redis::scan::{Body, RequestScanner, Scan, ScanLimits};
+use crate::protocol::redis::write;
+use crate::stats::WorkerStats;
+use crate::topology::Topology;
+
+pub(super) type Store = HashMap<Vec<u8>, Vec<u8>>;
+
+/// A Redis' end of one connection: executes what it understands, panics on what a proxy must never send.
+#[derive(Default)]
+pub(super) struct Wire {
+    pub port: u16,
+    unread: Vec<u8>,
+    replies: Vec<u8>,
+}
+
+impl Wire {
+    fn receive(&mut self, bytes: &[u8], store: &mut Store) {
+        self.unread.extend_from_slice(bytes);
+        let limits = ScanLimits {
+            request: u64::MAX,
+            arguments: u32::MAX,
+            bulk: u64::MAX,
+            unauthenticated: false,
+        };
+        while let Scan::Complete(frame) = RequestScanner::default()
+            .scan(&self.unread, &limits)
+            .unwrap()
+        {
+            let Body::Array(array) = frame.body else {
+                panic!("a proxy sends arrays only")
+            };
+            let args: Vec<Vec<u8>> = array.args(&self.unread).map(|a| a.bytes.to_vec()).collect();
+            execute(store, &args, &mut self.replies);
+            self.unread.drain(..frame.len);
+        }
+    }
+}
+
+pub(super) fn execute(store: &mut Store, args: &[Vec<u8>], out: &mut Vec<u8>) {
+    let value = |store: &Store, key: &Vec<u8>, out: &mut Vec<u8>| match store.get(key) {
+        Some(value) => write::bulk(out, value),
+        None => out.extend_from_slice(b"$-1\r\n"),
+    };
+    match args[0].to_ascii_lowercase().as_slice() {
+        b"get" => value(store, &args[1], out),
+        b"set" => {
+            store.insert(args[1].clone(), args[2].clone());
+            write::simple(out, "OK");
+        }
+        b"mget" => {
+            write::array_header(out, args.len() - 1);
+            args[1..].iter().for_each(|key| value(store, key, out));
+        }
+        b"mset" => {
+            for pair in args[1..].chunks(2) {
+                store.insert(pair[0].clone(), pair[1].clone());
+            }
+            write::simple(out, "OK");
+        }
+        b"del" => {
+            let gone = args[1..]
+                .iter()
+                .filter(|key| store.remove(*key).is_some())
+                .count();
+            write::integer(out, gone as i64);
+        }
+        b"exists" => {
+            let there = args[1..]
+                .iter()
+                .filter(|key| store.contains_key(*key))
+                .count();
+            write::integer(out, there as i64);
+        }
+        b"lpush" => write::error(out, "WRONGTYPE of course"),
+        b"echo" => write::bulk(out, &args[1]),
+        b"ping" => write::simple(out, "PONG"),
+        b"nonsense" => write::error(
+            out,
+            "ERR unknown command 'nonsense', with args beginning with: 'x' ",
+        ),
+        other => panic!("{}", other.escape_ascii()),
+    }
+}
+
+pub(super) struct World {
+    pub front: Front,
+    /// Per port.
+    pub stores: HashMap<u16, Store>,
+    pub wires: HashMap<ConnectionId, Wire>,
+    pub random: fastrand::Rng,
+    pub received: HashMap<ClientId, Vec<u8>>,
+}
+
+impl World {
+    pub fn new(extra: &str, seed: u64) -> World {
+        let yaml = format!(
+            "p:\n  listen: 127.0.0.1:1\n  redis: true\n  hash: md5\n{extra}  servers:\n   \
+             - 127.0.0.1:7000:1\n   - 127.0.0.1:7001:1\n   - 127.0.0.1:7002:1\n"
+        );
+        let config = crate::config::parse(&yaml, "test.yml").unwrap().config;
+        let stats = Arc::new(WorkerStats::new(&[3]));
+        let topology = Arc::new(Topology::initial(&config));
+        World {
+            front: Front::new(topology, stats, 1 << 30, 1, 1),
+            stores: HashMap::new(),
+            wires: HashMap::new(),
+            random: fastrand::Rng::with_seed(seed),
+            received: HashMap::new(),
+        }
+    }
+
+    /// Does what the shell would, with sockets that take and give a few bytes at a time. True while
+    /// anything happened.
+    pub fn turn(&mut self) -> bool {
+        let mut busy = false;
+        for id in self.front.backends().take_dead() {
+            self.wires.remove(&id);
+            self.front.backends().remove(id);
+            busy = true;
+        }
+        for id in self.front.backends().take_opening() {
+            let Target::Tcp(address) = self.front.backends().plan(id).unwrap().target else {
+                panic!("all test servers are TCP")
+            };
+            let wire = Wire {
+                port: address.port(),
+                ..Wire::default()
+            };
+            self.wires.insert(id, wire);
+            self.front.backends().handle_connected(id);
+            busy = true;
+        }
+        let mut ids: Vec<_> = self.wires.keys().copied().collect();
+        ids.sort_unstable();
+        self.random.shuffle(&mut ids);
+        for id in ids {
+            busy |= self.exchange(id);
+        }
+        let mut clients: Vec<_> = self.received.keys().copied().collect();
+        clients.sort_unstable();
+        for id in clients {
+            busy |= self.deliver(id);
+        }
+        self.front.take_woken(Vec::new());
+        busy
+    }
+
+    fn exchange(&mut self, id: ConnectionId) -> bool {
+        let wire = self.wires.get_mut(&id).unwrap();
+        let most = self.random.usize(1..20_000);
+        let mut sent = Vec::new();
+        // "Would block" ends a flush as it does on a real socket.
+        let _ = self
+            .front
+            .flush_backend(id, |slices| take(slices, most, &mut sent));
+        wire.receive(&sent, self.stores.entry(wire.port).or_default());
+        let len = wire.replies.len();
+        let most = if self.random.bool() { len.min(9) } else { len };
+        let n = if len == 0 {
+            0
+        } else {
+            self.random.usize(1..=most)
+        };
+        if n > 0 {
+            let mut read = self.front.backends().partial(id).to_vec();
+            read.extend(wire.replies.drain(..n));
+            assert!(self.front.handle_backend_bytes(id, &read, 0));
+        }
+        n > 0 || !sent.is_empty()
+    }
+
+    fn deliver(&mut self, id: ClientId) -> bool {
+        let most = self.random.usize(1..5_000);
+        let mut sent = Vec::new();
+        let _ = self
+            .front
+            .flush_client(id, |slices| take(slices, most, &mut sent));
+        self.received.get_mut(&id).unwrap().extend_from_slice(&sent);
+        !sent.is_empty()
+    }
+
+    pub fn settle(&mut self) {
+        while self.turn() {}
+    }
+
+    /// Feeds bytes as a socket would, through whichever buffer the machine asks for.
+    pub fn feed(&mut self, id: ClientId, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.front.step(id, 0) {
+                Step::Read => {
+                    let mut buffer = vec![0; 256 * 1024];
+                    let held = self.front.copy_input(id, &mut buffer);
+                    let n = bytes.len().min(buffer.len() - held);
+                    buffer[held..held + n].copy_from_slice(&bytes[..n]);
+                    self.front.handle_input(id, &buffer[..held + n], 0);
+                    bytes = &bytes[n..];
+                }
+                Step::ReadOwn => {
+                    let n = self.random.usize(1..=bytes.len());
+                    self.front.own_input(id).extend_from_slice(&bytes[..n]);
+                    self.front.handle_own_input(id, 0);
+                    bytes = &bytes[n..];
+                }
+                Step::Wait if self.front.clients.table[id as usize].state == State::Open => {
+                    assert!(self.turn(), "paused for ever");
+                }
+                Step::Wait | Step::Finish | Step::Abort => return,
+            }
+        }
+    }
+
+    pub fn open(&mut self) -> ClientId {
+        let id = self.front.open(0);
+        self.received.insert(id, Vec::new());
+        id
+    }
+
+    pub fn text(&self, id: ClientId) -> String {
+        self.received[&id].escape_ascii().to_string()
+    }
+}
+
+fn take(
+    slices: &[std::io::IoSlice<'_>],
+    most: usize,
+    sent: &mut Vec<u8>,
+) -> std::io::Result<usize> {
+    let before = sent.len();
+    for slice in slices {
+        let room = most.saturating_sub(sent.len());
+        sent.extend_from_slice(&slice[..slice.len().min(room)]);
+    }
+    match sent.len() - before {
+        0 => Err(std::io::ErrorKind::WouldBlock.into()),
+        n => Ok(n),
+    }
+}
+
+pub(super) fn request(args: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write::array_header(&mut out, args.len());
+    args.iter().for_each(|arg| write::bulk(&mut out, arg));
+    out
+}
