@@ -337,13 +337,13 @@ mod tests {
                 Resp::V2,
                 3,
                 format!("-{WRONGPASS}\r\n-NOAUTH x\r\n-NOAUTH x\r\n"),
-                format!("AUTH failed: {WRONGPASS}"),
+                format!("Authentication required, and AUTH failed: {WRONGPASS}"),
             ),
             (
                 Resp::V3,
                 0,
                 format!("-{WRONGPASS}\r\n"),
-                format!("AUTH failed: {WRONGPASS}"),
+                format!("Authentication required, and AUTH failed: {WRONGPASS}"),
             ),
             (
                 Resp::V3,
