@@ -216,7 +216,9 @@ impl Front {
         } else {
             client.input.clear();
             // All of a large argument at once, so that it is not moved while it grows.
-            client.input.reserve(client.need.clamp(rest.len(), rest.len() + READ_AHEAD));
+            client
+                .input
+                .reserve(client.need.clamp(rest.len(), rest.len() + READ_AHEAD));
             client.input.extend_from_slice(rest);
         }
         self.account(id);
