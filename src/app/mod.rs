@@ -1,0 +1,290 @@
+//! The process: everything built in order, every socket bound before anything starts, signals, the end.
+//!
+//! ```text
+//! log -> configuration -> open files -> bind every pool and the statistics port -> signal handlers
+//!     -> pid file -> topology -> workers -> accept -> (daemon: tell the waiting process)
+//!     -> signals ... SIGTERM or SIGINT -> close the listeners -> drain the workers -> remove the pid file
+//! ```
+//! A step that fails undoes those before it and is reported in the log and on standard error. The thread
+//! that runs this is the control thread: it accepts clients and hands them to workers, runs the topology
+//! and the statistics port, and never touches a request.
+
+mod accept;
+mod daemon;
+mod listener;
+mod logging;
+mod pidfile;
+mod resources;
+mod running;
+mod signals;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::task::LocalSet;
+
+use crate::admin::Admin;
+use crate::config::{self, Config, ConfigErrors};
+
+use daemon::Detached;
+use listener::{BindError, Listener};
+use logging::{Logging, NOTICE};
+use pidfile::PidFile;
+use running::Running;
+use signals::{Request, Signal, Signals};
+
+pub use logging::Level;
+
+const PROGRAM: &str = env!("CARGO_PKG_NAME");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the command line decides.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub config: PathBuf,
+    /// `None` is standard error.
+    pub log: Option<PathBuf>,
+    pub level: Level,
+    pub pid_file: Option<PathBuf>,
+    /// A name or an address of this machine.
+    pub stats_host: String,
+    pub stats_port: u16,
+    /// `None` is half the cores.
+    pub workers: Option<NonZeroUsize>,
+    /// Bytes that buffers may take, over all workers; `None` is half the memory.
+    pub max_memory: Option<usize>,
+    /// From the first request to stop to the end, whatever is still in flight.
+    pub shutdown_timeout: Duration,
+    pub life: Life,
+    /// About the command line, for the log.
+    pub remarks: Vec<&'static str>,
+}
+
+/// How the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Foreground,
+    /// Starts this program again with `flag`, which must lead to `Detached`, and ends once that one can
+    /// be used.
+    Daemonize {
+        flag: &'static str,
+    },
+    Detached,
+}
+
+/// Runs the proxy until a signal ends it. All that has to be said is said in the log or on standard
+/// error; 0 only after a clean end.
+pub fn run(options: &Options) -> ExitCode {
+    let detached = match options.life {
+        Life::Foreground => Ok(None),
+        Life::Daemonize { flag } => match daemon::detach(flag) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
+        Life::Detached => Detached::new().map(Some),
+    };
+    let detached = match detached {
+        Ok(detached) => detached,
+        Err(error) => return say(format_args!("going to the background failed: {error}")),
+    };
+    let mut logging = match Logging::start(options.log.as_deref(), options.level) {
+        Ok(logging) => logging,
+        Err(error) => return say(format_args!("{error}")),
+    };
+    let ended = start(options, &mut logging, detached);
+    if let Err(error) = &ended {
+        for line in error.to_string().lines() {
+            tracing::error!("{line}");
+            if logging.is_file() {
+                say(format_args!("{line}"));
+            }
+        }
+        tracing::info!(target: NOTICE, "not started");
+        return ExitCode::FAILURE;
+    }
+    tracing::info!(target: NOTICE, "stopped");
+    ExitCode::SUCCESS
+}
+
+fn say(what: fmt::Arguments) -> ExitCode {
+    eprintln!("{PROGRAM}: {what}");
+    ExitCode::FAILURE
+}
+
+/// Why the proxy did not start, a line for each reason.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error("{}", lines(.0))]
+    Bind(Vec<BindError>),
+    #[error("statistics: cannot listen on {address}: {cause}")]
+    Stats { address: String, cause: io::Error },
+    #[error(transparent)]
+    PidFile(#[from] pidfile::WriteError),
+    #[error("{step} failed: {cause}")]
+    System {
+        step: &'static str,
+        cause: io::Error,
+    },
+}
+
+impl StartError {
+    fn system(step: &'static str) -> impl Fn(io::Error) -> StartError {
+        move |cause| StartError::System { step, cause }
+    }
+}
+
+fn lines(errors: &[BindError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// What is bound and decided before the runtime is there.
+struct Prepared {
+    config: Config,
+    workers: NonZeroUsize,
+    memory_per_worker: usize,
+    client_limit: u64,
+    listeners: Vec<Listener>,
+    admin: Admin,
+}
+
+/// Returns after a clean end.
+fn start(
+    options: &Options,
+    logging: &mut Logging,
+    detached: Option<Detached>,
+) -> Result<(), StartError> {
+    if detached.is_some() && !logging.is_file() {
+        tracing::warn!("a daemon without a log file (-o): what it logs once started is lost");
+    }
+    let prepared = prepare(options)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::system("starting the control thread"))?;
+    let ended = LocalSet::new().block_on(&runtime, live(options, prepared, logging, detached));
+    // Not dropped: that would wait for the name service if it is being asked just now.
+    runtime.shutdown_background();
+    ended
+}
+
+fn prepare(options: &Options) -> Result<Prepared, StartError> {
+    let config::Loaded { config, warnings } = config::load(&options.config)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    for remark in &options.remarks {
+        tracing::info!("{remark}");
+    }
+    let workers = options.workers.unwrap_or_else(resources::default_workers);
+    let memory = options.max_memory.unwrap_or_else(resources::default_memory);
+    Ok(Prepared {
+        client_limit: resources::raise_open_files(&config, workers),
+        listeners: bind(&config)?,
+        admin: bind_admin(&options.stats_host, options.stats_port)?,
+        memory_per_worker: memory / workers,
+        config,
+        workers,
+    })
+}
+
+fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let mut listeners = Vec::new();
+    let mut errors = Vec::new();
+    for pool in &config.pools {
+        match Listener::bind(pool) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() {
+        Ok(listeners)
+    } else {
+        Err(StartError::Bind(errors))
+    }
+}
+
+fn bind_admin(host: &str, port: u16) -> Result<Admin, StartError> {
+    let first_address = |mut addresses: std::vec::IntoIter<SocketAddr>| {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        addresses.next().ok_or_else(none)
+    };
+    (host, port)
+        .to_socket_addrs()
+        .and_then(first_address)
+        .and_then(Admin::bind)
+        .map_err(|cause| StartError::Stats {
+            address: format!("{host}:{port}"),
+            cause,
+        })
+}
+
+/// From the first signal handler to the last client.
+async fn live(
+    options: &Options,
+    prepared: Prepared,
+    logging: &mut Logging,
+    detached: Option<Detached>,
+) -> Result<(), StartError> {
+    // Before the pid file: who reads it may send signals at once.
+    let mut signals =
+        Signals::register().map_err(StartError::system("setting up signal handlers"))?;
+    let pid_file = options.pid_file.as_deref().map(PidFile::write);
+    let _pid_file = pid_file.transpose()?;
+    let address = prepared.admin.local_addr();
+    let running = Running::start(prepared).await?;
+    if let Some(detached) = detached {
+        detached
+            .ready()
+            .map_err(StartError::system("leaving the terminal"))?;
+    }
+    let pid = process::id();
+    tracing::info!(target: NOTICE, "{PROGRAM}-{VERSION} started, pid {pid}, statistics on {address}");
+    let stop = obey(&mut signals, logging).await;
+    tracing::info!(target: NOTICE, "{stop} received, finishing what is in flight");
+    tokio::select! {
+        () = running.drain() => {}
+        () = tokio::time::sleep(options.shutdown_timeout) => {
+            let limit = options.shutdown_timeout.as_millis();
+            tracing::warn!("clients were still waiting after {limit} ms and are cut off");
+        }
+        again = obey(&mut signals, logging) => {
+            tracing::warn!("{again} received, clients that still wait are cut off");
+        }
+    }
+    Ok(())
+}
+
+/// Does what signals ask for until one asks to stop.
+async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
+    loop {
+        let signal = signals.next().await;
+        match signal.request {
+            Request::Stop => return signal,
+            Request::ReopenLog => {
+                tracing::info!(target: NOTICE, "{signal} received, reopening log file");
+                match logging.reopen() {
+                    Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
+                    Err(error) => tracing::error!("{signal}: {error}; the old one stays in use"),
+                }
+            }
+            Request::RaiseLevel => {
+                let level = logging.raise_level();
+                tracing::info!(target: NOTICE, "{signal} received, log level is now {level}");
+            }
+            Request::LowerLevel => {
+                let level = logging.lower_level();
+                tracing::info!(target: NOTICE, "{signal} received, log level is now {level}");
+            }
+            Request::Nothing => tracing::info!(target: NOTICE, "{signal} received, ignored"),
+        }
+    }
+}

@@ -1,6 +1,0 @@
-//! Placeholder head.
-use std::process::ExitCode;
-
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
-}
