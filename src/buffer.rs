@@ -66,7 +66,7 @@ impl OutBuf {
         self.len == 0
     }
 
-    /// The `Vec` to append to; the caller reports what it added with [`OutBuf::added`].
+    /// The `Vec` to append to, with memory if it has none yet.
     fn tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         if self.tail.capacity() == 0 {
             self.tail = pool.take();

@@ -9,6 +9,46 @@
 //! *topology* the immutable, numbered snapshot pool -> server -> endpoint. *machine* code without IO,
 //! *task* the tokio shell around one.
 //!
+//! # The way of a request
+//! ```text
+//! worker/client.rs   reads the socket into a buffer the worker's clients share
+//! client/front.rs    finds complete requests in it ............ protocol::redis::scan
+//! client/session.rs  what is it? where does it go? ............ protocol::redis::command, topology::route
+//! client/pipeline.rs opens the reply slot: from here on the order of replies is fixed
+//! backend/pool.rs    the connection to that server, opened if need be
+//! backend/connection.rs  queues the request behind the others
+//! worker/shared.rs   the flusher writes every connection that has something, once per turn
+//! ------- and back -------
+//! worker/backend.rs  reads the socket
+//! backend/connection.rs  finds the end of the reply ........... protocol::redis::reply
+//!                    and the call at the head of its queue it belongs to
+//! client/pipeline.rs fills the slot; the finished front of the pipeline goes to the client's buffer
+//!                    (split requests are joined first ......... protocol::redis::fragment)
+//! worker/shared.rs   the flusher writes every client that has something, once per turn
+//! ```
+//! A request that no server is asked for (PING, HELLO, an error) is answered by `client/local.rs` or
+//! `client/session.rs` into its slot.
+//!
+//! # The way of a change
+//! ```text
+//! workers: failed connections, answers of suspects --Event--> topology/task.rs <-- clock, host names
+//!     topology/eject.rs, topology/resolve.rs decide --Update--> topology/publish.rs: version + 1
+//!     --watch--> each worker: Front::apply -> Backends::apply keeps, retires, opens connections
+//! ```
+//! The topology task is the only writer. Nothing but finished snapshots reaches the data path, and a
+//! request only ever reads the worker's own copy.
+//!
+//! # Threads
+//! The control thread ([`app`]) accepts clients and gives each to the worker with the fewest, follows
+//! signals, runs the topology task and the statistics port. Every [`worker`] is one thread with its own
+//! clients and its own connections to every server; workers share nothing they write to but counters that
+//! have one writer each.
+//!
+//! Machines (everything below [`worker`]) name no socket, clock or task: time is an argument, what is to be
+//! done is returned. All sockets of the data path are in [`worker`], not spread over `client` and
+//! `backend`: replies then need no trait objects to cross the layers, and one flusher sees every dirty
+//! connection.
+//!
 //! # Layers
 //! A module names only modules above it in this list (`tests/layers.rs` keeps it true).
 //!
