@@ -1,14 +1,16 @@
-//! A pool that does nothing but place keys, set up from `servers:` items as a configuration has them.
+//! A pool that does nothing but place keys: the whole way from the text of a configuration through the
+//! topology, as the proxy itself goes it.
 
-use nuthatch::distribution::{Distribution, Member, Ring};
-use nuthatch::hash::{Hash, HashTag};
+use std::sync::Arc;
+
+use nuthatch::config;
+use nuthatch::distribution::Distribution;
+use nuthatch::hash::Hash;
+use nuthatch::topology::publish::Publisher;
+use nuthatch::topology::{self, ServerId, Topology, Update};
 
 pub struct Pool {
-    hash: Hash,
-    tag: Option<HashTag>,
-    ring: Ring,
-    /// A pool of one sends every key there, unhashed.
-    single: bool,
+    pool: Arc<topology::Pool>,
 }
 
 impl Pool {
@@ -20,61 +22,43 @@ impl Pool {
         tag: Option<&str>,
         ejected: &[usize],
     ) -> Pool {
-        let mut servers: Vec<(usize, String, u32)> = lines
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let tag = tag.map_or(String::new(), |tag| {
+            format!("  hash_tag: {}\n", quoted(tag))
+        });
+        let servers: String = lines
             .iter()
-            .map(|line| name_and_weight(line))
-            .enumerate()
-            .map(|(position, (name, weight))| (position, name, weight))
+            .map(|l| format!("   - {}\n", quoted(l)))
             .collect();
-        servers.sort_by(|(_, a, _), (_, b, _)| (a.len(), a).cmp(&(b.len(), b)));
-        let live: Vec<Member> = servers
-            .iter()
-            .filter(|(position, ..)| !ejected.contains(position))
-            .map(|&(position, ref name, weight)| Member {
-                name,
-                weight,
-                index: position as u16,
-            })
-            .collect();
+        let yaml = format!(
+            "pool:\n  listen: 127.0.0.1:1\n  redis: true\n  hash: {}\n  distribution: {}\n{tag}  \
+             servers:\n{servers}",
+            hash.name(),
+            distribution.name(),
+        );
+        let config = config::parse(&yaml, "layout.yml")
+            .expect("a valid layout")
+            .config;
+        let mut publisher = Publisher::new(Topology::initial(&config));
+        let gone = config.pools[0].servers.iter().enumerate();
+        let gone = gone
+            .filter(|(_, server)| ejected.contains(&server.position))
+            .map(|(index, _)| {
+                Update::Eject(ServerId {
+                    pool: 0,
+                    server: index as u16,
+                })
+            });
+        publisher.apply(gone);
         Pool {
-            hash,
-            tag: tag.map(|tag| match *tag.as_bytes() {
-                [open, close] => HashTag { open, close },
-                _ => panic!("{tag:?} is not a hash tag"),
-            }),
-            ring: Ring::build(distribution, &live),
-            single: lines.len() == 1,
+            pool: publisher.current().pools[0].clone(),
         }
     }
 
     /// The position of `key`'s server in the list of lines.
     pub fn place(&self, key: &[u8]) -> usize {
-        if self.single {
-            return 0;
-        }
-        let part = self.tag.map_or(key, |tag| tag.part(key));
-        let hash = if part.is_empty() {
-            0
-        } else {
-            self.hash.hash(part)
-        };
-        let index = self.ring.pick(hash, || unreachable!("nothing is random"));
-        index.expect("a live server").into()
+        let server = self.pool.route(key, || unreachable!("nothing is random"));
+        let server = usize::from(server.expect("a live server"));
+        self.pool.config.servers[server].position
     }
-}
-
-/// `HOST:PORT:WEIGHT [NAME]` or `/PATH:WEIGHT [NAME]`, read from the right.
-fn name_and_weight(line: &str) -> (String, u32) {
-    let (server, name) = match line.rsplit_once(' ') {
-        Some((server, name)) => (server, Some(name)),
-        None => (line, None),
-    };
-    let (address, weight) = server.rsplit_once(':').expect("a weight");
-    let name = match (name, address.strip_suffix(":11211")) {
-        (Some(name), _) => name.to_string(),
-        (None, _) if address.starts_with('/') => format!("{address}:"),
-        (None, Some(host)) => host.to_string(),
-        (None, None) => address.to_string(),
-    };
-    (name, weight.parse().expect("a number"))
 }
