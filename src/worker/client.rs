@@ -14,8 +14,8 @@ use super::shared::Shared;
 use super::socket::{ReadHalf, WriteHalf};
 use crate::client::{ClientId, Step};
 
-/// Reads in one turn before others get theirs.
-const READS_PER_TURN: usize = 4;
+/// Bytes taken in one turn before others get theirs.
+const FAIR_SHARE: usize = 128 * 1024;
 /// How long we go on reading from a client that was told goodbye: closing with unread input would make
 /// the kernel throw away what it has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
@@ -55,7 +55,8 @@ fn drive(
     if shared.poll_client(id, cx).is_err() {
         return Poll::Ready(End::Broken);
     }
-    for _ in 0..READS_PER_TURN {
+    let mut taken = 0;
+    while taken < FAIR_SHARE {
         let now = shared.now();
         let step = shared.front.borrow_mut().step(id, now);
         let read = match step {
@@ -77,7 +78,7 @@ fn drive(
                 *eof = true;
                 shared.front.borrow_mut().handle_eof(id);
             }
-            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Ok(n)) => taken += n,
         }
     }
     cx.waker().wake_by_ref();
@@ -120,11 +121,12 @@ fn read_own(
 
 /// Reads and forgets until the client closes its side.
 fn discard(shared: &Shared, reader: &mut ReadHalf, cx: &mut Context<'_>) -> Poll<()> {
-    for _ in 0..READS_PER_TURN {
+    let mut taken = 0;
+    while taken < FAIR_SHARE {
         let mut buffer = shared.read_buffer.borrow_mut();
         let mut fresh = ReadBuf::new(&mut buffer);
         match std::task::ready!(Pin::new(&mut *reader).poll_read(cx, &mut fresh)) {
-            Ok(()) if !fresh.filled().is_empty() => {}
+            Ok(()) if !fresh.filled().is_empty() => taken += fresh.filled().len(),
             _ => return Poll::Ready(()),
         }
     }

@@ -9,13 +9,14 @@ mod client;
 mod shared;
 mod socket;
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::client::Front;
@@ -133,20 +134,25 @@ async fn serve(
     }
     shared.front.borrow_mut().backends().preconnect(0);
     shared.kick();
-    let clients = Rc::new(counts);
+    let served = Served {
+        counts,
+        tasks: Cell::new(0),
+        left: Notify::new(),
+    };
+    let served = Rc::new(served);
     let mut draining = false;
-    let (left, mut leaving) = mpsc::unbounded_channel::<()>();
-    while !draining || shared.front.borrow().clients() > 0 {
+    // Tasks, not clients: one that has been told goodbye may still have to read it.
+    while !draining || served.tasks.get() > 0 {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Serve(new)) => start(&shared, new, &clients, &left),
+                Some(Order::Serve(new)) => start(&shared, new, &served),
                 Some(Order::Drain) | None if !draining => {
                     draining = true;
                     shared.front.borrow_mut().drain();
                     shared.kick();
                 }
                 Some(Order::Drain) => {}
-                None => { leaving.recv().await; }
+                None => served.left.notified().await,
             },
             Ok(()) = topology.changed() => {
                 let snapshot = topology.borrow_and_update().clone();
@@ -154,18 +160,27 @@ async fn serve(
                 shared.front.borrow_mut().apply(snapshot, now);
                 shared.kick();
             }
-            _ = leaving.recv() => {}
+            () = served.left.notified() => {}
         }
     }
 }
 
+/// Who is being served.
+struct Served {
+    /// Per pool, shared with the control thread.
+    counts: Arc<[AtomicUsize]>,
+    tasks: Cell<usize>,
+    left: Notify,
+}
+
+impl Served {
+    fn end(&self, pool: u16) {
+        self.counts[usize::from(pool)].fetch_sub(1, Relaxed);
+    }
+}
+
 /// Starts the task of a new client.
-fn start(
-    shared: &Rc<Shared>,
-    new: NewClient,
-    counts: &Rc<Arc<[AtomicUsize]>>,
-    left: &mpsc::UnboundedSender<()>,
-) {
+fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
     let pool = new.pool;
     let halves = match new.socket {
         ClientSocket::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(socket::split_tcp),
@@ -173,19 +188,20 @@ fn start(
             tokio::net::UnixStream::from_std(stream).map(socket::split_unix)
         }
     };
-    let (shared, counts, left) = (shared.clone(), counts.clone(), left.clone());
     match halves {
         Ok((reader, writer)) => {
+            let (shared, served) = (shared.clone(), served.clone());
+            served.tasks.set(served.tasks.get() + 1);
             tokio::task::spawn_local(async move {
                 client::run(shared, pool, reader, writer).await;
-                counts[usize::from(pool)].fetch_sub(1, Relaxed);
-                // Only a draining worker listens.
-                let _ = left.send(());
+                served.end(pool);
+                served.tasks.set(served.tasks.get() - 1);
+                served.left.notify_one();
             });
         }
         Err(error) => {
             tracing::warn!("a client could not be served: {error}");
-            counts[usize::from(pool)].fetch_sub(1, Relaxed);
+            served.end(pool);
         }
     }
 }
