@@ -37,17 +37,15 @@ pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admissi
         match incoming.accept().await {
             Ok(socket) => {
                 if let Err(reason) = admission.admit(pool, &config, socket)
-                    && let Some(times) = refusals.log(Instant::now())
+                    && let Some(often) = refusals.log(Instant::now())
                 {
-                    tracing::warn!("pool '{name}': {reason} ({times} since last said)");
+                    tracing::warn!("pool '{name}': {reason}{often}");
                 }
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                if let Some(times) = failures.log(Instant::now()) {
-                    tracing::error!(
-                        "pool '{name}': accepting a client failed: {error} ({times} since last said)"
-                    );
+                if let Some(often) = failures.log(Instant::now()) {
+                    tracing::error!("pool '{name}': accepting a client failed: {error}{often}");
                 }
                 sleep(EXHAUSTED_PAUSE).await;
             }
@@ -142,14 +140,17 @@ struct Throttle {
 impl Throttle {
     const PERIOD: Duration = Duration::from_secs(5);
 
-    /// How many times it happened since the last line, if it is time for another.
-    fn log(&mut self, now: Instant) -> Option<u64> {
+    /// What to add to the line if it is time for one: how often it was due since the last.
+    fn log(&mut self, now: Instant) -> Option<String> {
         self.times += 1;
         if self.last.is_some_and(|last| now - last < Throttle::PERIOD) {
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.times))
+        match std::mem::take(&mut self.times) {
+            1 => Some(String::new()),
+            times => Some(format!(" ({times} times since the last such line)")),
+        }
     }
 }
 
@@ -193,9 +194,10 @@ mod tests {
     fn a_line_that_repeats_is_held_back_and_counted() {
         let mut throttle = Throttle::default();
         let start = Instant::now();
-        assert_eq!(throttle.log(start), Some(1));
+        assert_eq!(throttle.log(start), Some(String::new()));
         assert_eq!(throttle.log(start), None);
         assert_eq!(throttle.log(start + Throttle::PERIOD / 2), None);
-        assert_eq!(throttle.log(start + Throttle::PERIOD), Some(3));
+        let line = throttle.log(start + Throttle::PERIOD).unwrap();
+        assert!(line.contains("3 times"), "{line}");
     }
 }

@@ -33,7 +33,7 @@ use crate::admin::Admin;
 use crate::config::{self, Config, ConfigErrors};
 
 use daemon::Detached;
-use listener::{BindError, Listener};
+use listener::Listener;
 use logging::{Logging, NOTICE};
 use pidfile::PidFile;
 use running::Running;
@@ -122,10 +122,9 @@ fn say(what: fmt::Arguments) -> ExitCode {
 enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    #[error("{}", lines(.0))]
-    Bind(Vec<BindError>),
-    #[error("statistics: cannot listen on {address}: {cause}")]
-    Stats { address: String, cause: io::Error },
+    /// A line for each socket.
+    #[error("{}", .0.join("\n"))]
+    Bind(Vec<String>),
     #[error(transparent)]
     PidFile(#[from] pidfile::WriteError),
     #[error("{step} failed: {cause}")]
@@ -139,11 +138,6 @@ impl StartError {
     fn system(step: &'static str) -> impl Fn(io::Error) -> StartError {
         move |cause| StartError::System { step, cause }
     }
-}
-
-fn lines(errors: &[BindError]) -> String {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    lines.join("\n")
 }
 
 /// What is bound and decided before the runtime is there.
@@ -186,45 +180,44 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     }
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
+    let client_limit = resources::raise_open_files(&config, workers);
+    let (listeners, admin) = bind(&config, options)?;
+    let megabytes = memory >> 20;
+    tracing::info!("workers: {workers}, memory: {megabytes} MB, clients: {client_limit} at most");
     Ok(Prepared {
-        client_limit: resources::raise_open_files(&config, workers),
-        listeners: bind(&config)?,
-        admin: bind_admin(&options.stats_host, options.stats_port)?,
-        memory_per_worker: memory / workers,
         config,
         workers,
+        memory_per_worker: memory / workers,
+        client_limit,
+        listeners,
+        admin,
     })
 }
 
-fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
-    let mut listeners = Vec::new();
+/// Binds everything, or says of everything that cannot be bound why not.
+fn bind(config: &Config, options: &Options) -> Result<(Vec<Listener>, Admin), StartError> {
     let mut errors = Vec::new();
+    let mut listeners = Vec::new();
     for pool in &config.pools {
         match Listener::bind(pool) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(error.to_string()),
         }
     }
-    if errors.is_empty() {
-        Ok(listeners)
-    } else {
-        Err(StartError::Bind(errors))
+    let (host, port) = (options.stats_host.as_str(), options.stats_port);
+    match first_address(host, port).and_then(Admin::bind) {
+        Ok(admin) if errors.is_empty() => return Ok((listeners, admin)),
+        Ok(_) => {}
+        Err(error) => errors.push(format!(
+            "statistics: cannot listen on {host}:{port}: {error}"
+        )),
     }
+    Err(StartError::Bind(errors))
 }
 
-fn bind_admin(host: &str, port: u16) -> Result<Admin, StartError> {
-    let first_address = |mut addresses: std::vec::IntoIter<SocketAddr>| {
-        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        addresses.next().ok_or_else(none)
-    };
-    (host, port)
-        .to_socket_addrs()
-        .and_then(first_address)
-        .and_then(Admin::bind)
-        .map_err(|cause| StartError::Stats {
-            address: format!("{host}:{port}"),
-            cause,
-        })
+fn first_address(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    (host, port).to_socket_addrs()?.next().ok_or_else(none)
 }
 
 /// From the first signal handler to the last client.
@@ -269,6 +262,9 @@ async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
         let signal = signals.next().await;
         match signal.request {
             Request::Stop => return signal,
+            Request::ReopenLog if !logging.is_file() => {
+                tracing::info!(target: NOTICE, "{signal} received, there is no log file to reopen");
+            }
             Request::ReopenLog => {
                 tracing::info!(target: NOTICE, "{signal} received, reopening log file");
                 match logging.reopen() {

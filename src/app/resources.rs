@@ -96,10 +96,10 @@ pub fn raise_open_files(config: &Config, workers: NonZeroUsize) -> u64 {
             "{limit} open files are allowed: {clients} clients can connect, client_connections of all \
              pools are {wanted}; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
         );
-    } else if limit / 2 < backends {
+    } else if clients == limit / 2 {
         tracing::warn!(
-            "{limit} open files are allowed, backend connections alone may need {backends}; raise the \
-             hard limit (ulimit -Hn, LimitNOFILE=)"
+            "{limit} open files are allowed, backend connections alone may need {backends}: connections \
+             may fail; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
         );
     }
     clients
