@@ -187,6 +187,8 @@ impl Backends {
         if *lane == Some(id) {
             *lane = None;
         }
+        // Its index may be another's by the time the shell looks at the list.
+        self.opening.retain(|opening| *opening != id);
         self.dead.push(id);
     }
 
