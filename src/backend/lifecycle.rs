@@ -15,9 +15,11 @@ impl Backends {
     /// The server accepted us: what waited may be sent.
     pub fn handle_connected(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id as usize];
-        if connection.state == State::Connecting {
-            connection.state = State::Ready;
+        if connection.state != State::Connecting {
+            // It ended while its server made up its mind, and is not removed yet.
+            return;
         }
+        connection.state = State::Ready;
         connection.connected = true;
         let (pool, server) = (connection.pool, connection.server);
         let known = self.server_mut(pool, server);
