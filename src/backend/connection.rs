@@ -182,8 +182,11 @@ impl Connection {
                     return Err(Cause::Unasked);
                 };
                 batch.unwell |= is_unwell(bytes);
-                turn.replies
-                    .reply(head.call, bytes, piece.end, turn.buffers);
+                // Half a header is no part of the reply yet: if no more comes, the reply has not begun.
+                if !bytes.is_empty() {
+                    turn.replies
+                        .reply(head.call, bytes, piece.end, turn.buffers);
+                }
                 batch.bytes += piece.len as u64;
                 if piece.end {
                     self.consumed = head.end;

@@ -221,6 +221,25 @@ fn a_reply_that_has_begun_and_cannot_end_closes_the_client() {
 }
 
 #[test]
+fn half_a_header_is_no_begun_reply() {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    world.feed(id, &request(&[b"get".to_vec(), b"k".to_vec()]));
+    for id in world.front.backends().take_opening() {
+        world.front.backends().handle_connected(id);
+        world
+            .front
+            .flush_backend(id, |slices| Ok(slices[0].len()))
+            .unwrap();
+        assert!(world.front.handle_backend_bytes(id, b"$1", 0));
+        world.front.handle_backend_closed(id, Cause::Closed, 0);
+    }
+    world.settle();
+    assert!(world.text(id).starts_with("-ERR Connection closed"));
+    assert_eq!(world.front.step(id, 0), Step::Read);
+}
+
+#[test]
 fn a_client_that_does_not_read_is_paused_and_then_closed() {
     let mut world = World::new("  client_output_limit: 100k\n", 1);
     let id = world.open();
