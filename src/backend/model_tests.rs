@@ -260,6 +260,15 @@ impl World {
             .backends
             .connection((0, server), resp, client, self.now);
         let Ok(id) = connection else { return };
+        let elsewhere = self.backends.connections.iter().any(|(other, c)| {
+            let alike = (c.server, c.resp) == (server, resp) && other != id as usize;
+            let takes_more = matches!(c.state, State::Connecting | State::Ready);
+            alike && takes_more && c.fifo.iter().any(|entry| entry.call.client == client)
+        });
+        assert!(
+            !elsewhere,
+            "requests of one client would overtake each other"
+        );
         let call = Call {
             client,
             generation: 0,
