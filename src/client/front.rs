@@ -444,6 +444,12 @@ impl Front {
             }
         }
         let mut total = self.clients.buffered;
+        if total + self.backends.unsent() > self.memory_limit {
+            // The tasks of those chosen before may not have closed them yet.
+            let leaving = self.clients.table.iter().map(|(_, client)| client);
+            let leaving = leaving.filter(|client| client.state == State::Dead);
+            total -= leaving.map(|client| client.accounted).sum::<usize>();
+        }
         while total + self.backends.unsent() > self.memory_limit {
             let alive = self
                 .clients
