@@ -141,6 +141,7 @@ impl Front {
 
     /// The client's socket is gone. Replies it was owed are swallowed when they come.
     pub fn close(&mut self, id: ClientId, in_order: bool) {
+        self.account(id);
         let mut client = self.clients.table.remove(id as usize);
         self.clients.buffered -= client.accounted;
         client.pipeline.out.clear(&mut self.buffers);
