@@ -320,14 +320,6 @@ impl Front {
         }
     }
 
-    /// The client's socket broke.
-    pub fn handle_broken(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.table.get_mut(id as usize) {
-            client.state = State::Dead;
-            self.clients.woken.push(id);
-        }
-    }
-
     /// Brings the worker's sums up to date with one client.
     fn account(&mut self, id: ClientId) {
         let client = &mut self.clients.table[id as usize];
