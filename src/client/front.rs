@@ -220,6 +220,7 @@ impl Front {
     /// More bytes are in [`Front::own_input`].
     pub fn handle_own_input(&mut self, id: ClientId, now: u32) {
         let input = std::mem::take(&mut self.clients.table[id as usize].input);
+        let before = input.len();
         let mut source = Source::Own { input, at: 0 };
         self.handle_requests(id, &mut source, now);
         let client = &mut self.clients.table[id as usize];
@@ -228,7 +229,11 @@ impl Front {
             && client.state == State::Open
         {
             bytes::Buf::advance(&mut input, at);
-            client.input = input;
+            // What little remains shares the memory of the requests before it.
+            client.input = match input.len() < before / 2 {
+                true => BytesMut::from(&input[..]),
+                false => input,
+            };
         }
         self.account(id);
     }
