@@ -488,8 +488,4 @@ impl Front {
             self.clients.woken.push(id as ClientId);
         }
     }
-
-    pub fn clients(&self) -> usize {
-        self.clients.table.len()
-    }
 }

@@ -136,7 +136,9 @@ async fn serve(
     let clients = Rc::new(counts);
     let mut draining = false;
     let (left, mut leaving) = mpsc::unbounded_channel::<()>();
-    while !draining || shared.front.borrow().clients() > 0 {
+    // A client counts until its task ends: it may still be reading when the machines know it no more.
+    let serving = || clients.iter().any(|count| count.load(Relaxed) > 0);
+    while !draining || serving() {
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Serve(new)) => start(&shared, new, &clients, &left),
