@@ -181,9 +181,12 @@ impl Connection {
                 let Some(head) = self.fifo.front() else {
                     return Err(Cause::Unasked);
                 };
-                batch.unwell |= is_unwell(bytes);
-                turn.replies
-                    .reply(head.call, bytes, piece.end, turn.buffers);
+                batch.unwell |= self.scanner.kind() == b'-' && is_unwell(bytes);
+                // Half a header is no part of the reply yet: if no more comes, the reply has not begun.
+                if !bytes.is_empty() {
+                    turn.replies
+                        .reply(head.call, bytes, piece.end, turn.buffers);
+                }
                 batch.bytes += piece.len as u64;
                 if piece.end {
                     self.consumed = head.end;
@@ -283,12 +286,12 @@ impl Connection {
     }
 }
 
+/// To be asked of error replies only: a piece of a value may well look like one.
 #[inline]
-fn is_unwell(reply: &[u8]) -> bool {
-    reply.first() == Some(&b'-')
-        && [&b"-OOM "[..], b"-BUSY ", b"-LOADING "]
-            .iter()
-            .any(|word| reply.starts_with(word))
+fn is_unwell(error: &[u8]) -> bool {
+    [&b"-OOM "[..], b"-BUSY ", b"-LOADING "]
+        .iter()
+        .any(|word| error.starts_with(word))
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ impl Backends {
     /// The server accepted us: what waited may be sent.
     pub fn handle_connected(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id as usize];
-        if connection.state == State::Connecting {
-            connection.state = State::Ready;
+        if connection.state != State::Connecting {
+            // It ended while its server made up its mind, and is not removed yet.
+            return;
         }
+        connection.state = State::Ready;
         connection.connected = true;
         let (pool, server) = (connection.pool, connection.server);
         let known = self.server_mut(pool, server);
@@ -187,6 +189,8 @@ impl Backends {
         if *lane == Some(id) {
             *lane = None;
         }
+        // Its index may be another's by the time the shell looks at the list.
+        self.opening.retain(|opening| *opening != id);
         self.dead.push(id);
     }
 
@@ -216,7 +220,20 @@ impl Backends {
     /// Follows a new snapshot: connections to an address that is no longer the server's take no new
     /// request; what they have not sent goes to the new address.
     pub fn apply<R: Replies>(&mut self, topology: Arc<Topology>, turn: &mut Turn<'_, R>) {
-        self.topology = topology;
+        let before = std::mem::replace(&mut self.topology, topology);
+        for ((known, before), after) in (self.pools.iter_mut())
+            .zip(&before.pools)
+            .zip(&self.topology.pools)
+        {
+            let servers = before.servers.iter().zip(&after.servers);
+            for (known, (before, after)) in known.servers.iter_mut().zip(servers) {
+                if before.endpoint != after.endpoint {
+                    // What the old address did says nothing about the new one.
+                    known.retry_at = None;
+                    known.backoff.reset();
+                }
+            }
+        }
         let moved: Vec<ConnectionId> = self
             .connections
             .iter()
@@ -239,9 +256,7 @@ impl Backends {
         connection.state = State::Retiring;
         let (lane, done) = (connection.lane as usize, connection.fifo.is_empty());
         self.unsent -= bytes.len();
-        let known = self.server_mut(pool, server);
-        known.lanes[resp as usize][lane] = None;
-        known.retry_at = None;
+        self.server_mut(pool, server).lanes[resp as usize][lane] = None;
         if done {
             self.bury(id, turn.buffers);
         }

@@ -176,7 +176,7 @@ impl Backends {
             return Err(known.failure(Cause::Unresolved));
         }
         if let (Some(at), Some(cause)) = (known.retry_at, &known.failure)
-            && !reached(now, at)
+            && is_ahead(now, at)
         {
             return Err(known.failure(cause.clone()));
         }
@@ -365,9 +365,11 @@ impl Server {
     }
 }
 
-/// Is the wrapping millisecond clock at or behind `at`?
-fn reached(now: u32, at: u32) -> bool {
-    now.wrapping_sub(at) < u32::MAX / 2
+/// Does the end of a pause, `at`, lie ahead on the wrapping millisecond clock? Only within the longest
+/// pause, for nobody may have asked for longer than the clock takes to come round.
+fn is_ahead(now: u32, at: u32) -> bool {
+    let left = at.wrapping_sub(now);
+    left > 0 && u128::from(left) <= BACKOFF_MAX.as_millis()
 }
 
 /// xorshift32: spreads the `random` distribution and the backoff; nothing secret depends on it.
