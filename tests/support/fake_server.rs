@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{Client, PATIENCE, Value, free_port, within};
+use super::{Client, PATIENCE, Value, encode, free_port, within};
 
 #[derive(Debug)]
 pub struct FakeServer {
@@ -94,6 +94,34 @@ impl FakeServer {
         FakeConnection {
             peer: Client::over(stream),
         }
+    }
+
+    /// Sends `command` until the proxy opens a connection for it, which this accepts. After failures the
+    /// proxy answers by itself for a while; those errors are read.
+    #[track_caller]
+    pub fn accept_for<A: AsRef<[u8]>>(
+        &mut self,
+        client: &mut Client,
+        command: &[A],
+    ) -> FakeConnection {
+        let before = self.connections();
+        client.send(encode(command));
+        client.set_timeout(Duration::from_millis(2));
+        let opened = within(PATIENCE, || {
+            if self.connections() > before {
+                return true;
+            }
+            if let Ok(reply) = client.try_read() {
+                assert!(reply.is_error(), "{reply:?}");
+                client.send(encode(command));
+            }
+            false
+        });
+        client.set_timeout(PATIENCE);
+        assert!(opened, "the proxy did not connect again");
+        let mut connection = self.accept();
+        connection.expect(command);
+        connection
     }
 
     /// How many connections there were so far, accepted by the test or not.
