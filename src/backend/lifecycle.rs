@@ -65,8 +65,9 @@ impl Backends {
         stats.responses.add(batch.replies);
         stats.response_bytes.add(batch.bytes);
         if batch.unwell {
-            self.events.push(Event::Failed { pool, server });
+            self.report_failure(pool, server);
         } else if batch.replies > 0 && self.is_suspect(pool, server) {
+            self.server_mut(pool, server).blamed = false;
             self.events.push(Event::Answered { pool, server });
         }
         if done {
@@ -87,7 +88,16 @@ impl Backends {
         }
     }
 
+    fn report_failure(&mut self, pool: u16, server: u16) {
+        self.server_mut(pool, server).blamed = true;
+        self.events.push(Event::Failed { pool, server });
+    }
+
     fn is_suspect(&self, pool: u16, server: u16) -> bool {
+        // The snapshot may not yet know of a failure that we have just reported.
+        if self.server(pool, server).blamed {
+            return true;
+        }
         let server = &self.topology.pools[usize::from(pool)].servers[usize::from(server)];
         server.suspect.load(Relaxed)
     }
@@ -121,7 +131,7 @@ impl Backends {
             tracing::debug!("{failure}, nothing was in flight");
         } else {
             if failure.blames_server() {
-                self.events.push(Event::Failed { pool, server });
+                self.report_failure(pool, server);
             }
             self.log((pool, server), resp, &failure, sent.len() + unsent.len());
         }
@@ -373,6 +383,31 @@ mod tests {
         f.close(second, Cause::Closed);
         assert_eq!(f.failed.0, [(0, Cause::Closed), (1, Cause::Closed)]);
         assert_eq!(f.backends.take_events().len(), 1);
+    }
+
+    /// Before the topology task could mark the server as suspect.
+    #[test]
+    fn a_reply_right_after_a_failure_is_reported() {
+        let (pool, server) = (0, 0);
+        let mut f = Fixture::new();
+        let id = f.queue(0);
+        f.backends.handle_connected(id);
+        for _ in 0..2 {
+            f.queue(1);
+        }
+        for (reply, events) in [
+            (&b"-OOM no\r\n"[..], vec![Event::Failed { pool, server }]),
+            (b"+OK\r\n", vec![Event::Answered { pool, server }]),
+            (b"+OK\r\n", vec![]),
+        ] {
+            let mut turn = Turn {
+                replies: &mut f.failed,
+                buffers: &mut f.buffers,
+                now: 0,
+            };
+            assert!(f.backends.handle_bytes(id, reply, &mut turn));
+            assert_eq!(f.backends.take_events(), events);
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(super) struct Server {
     pub(super) lanes: [Vec<Option<ConnectionId>>; 2],
     /// Per protocol version: a server that does not speak RESP3 still serves RESP2.
     pub(super) gates: [Gate; 2],
+    /// A failure was reported and no reply since.
+    pub(super) blamed: bool,
 }
 
 /// When a new connection may be tried.
@@ -365,6 +367,7 @@ impl Server {
             who: who.into(),
             lanes: [lanes(), lanes()],
             gates: [Gate::new(), Gate::new()],
+            blamed: false,
         }
     }
 
