@@ -8,22 +8,14 @@ use nuthatch::hash::Hash;
 /// elsewhere.
 #[track_caller]
 pub fn keys_on(server: usize, of: usize) -> Vec<String> {
-    keys_on_live(server, of, &[])
-}
-
-/// As [`keys_on`], after the servers `ejected` (counted from 1) have left.
-#[track_caller]
-pub fn keys_on_live(server: usize, of: usize, ejected: &[usize]) -> Vec<String> {
     let names: Vec<String> = (1..=of).map(|number| format!("server{number}")).collect();
     let all = (0u16..).zip(&names).map(|(index, name)| Member {
         name,
         weight: 1,
         index,
     });
-    let live: Vec<Member> = all
-        .filter(|member| !ejected.contains(&(usize::from(member.index) + 1)))
-        .collect();
-    let ring = Ring::build(Distribution::Ketama, &live);
+    let members: Vec<Member> = all.collect();
+    let ring = Ring::build(Distribution::Ketama, &members);
     let place = |key: &String| {
         let index = ring.pick(Hash::Fnv1a_64.hash(key.as_bytes()), || 0);
         index.map(|index| usize::from(index) + 1)

@@ -29,7 +29,7 @@ mod stats;
 
 pub use client::{Client, NoReply};
 pub use fake_server::{FakeConnection, FakeServer};
-pub use keys::{keys_on, keys_on_live};
+pub use keys::keys_on;
 pub use proxy::{Pool, Proxy, ProxyBuilder};
 pub use redis_server::RedisServer;
 pub use resp::{Value, encode, parse};
