@@ -15,7 +15,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -24,7 +24,7 @@ use super::{Client, PATIENCE, Value, encode, free_port, within};
 
 #[derive(Debug)]
 pub struct FakeServer {
-    port: u16,
+    address: SocketAddr,
     /// `None` while connections are refused.
     listener: Option<TcpListener>,
     /// Connections taken from the kernel that the test has not asked for yet.
@@ -36,8 +36,14 @@ impl FakeServer {
     /// Listens on a free loopback port.
     #[track_caller]
     pub fn start() -> FakeServer {
+        FakeServer::at(([127, 0, 0, 1], free_port()).into())
+    }
+
+    /// Listens on an address of the test's choice.
+    #[track_caller]
+    pub fn at(address: SocketAddr) -> FakeServer {
         let mut fake = FakeServer {
-            port: free_port(),
+            address,
             listener: None,
             waiting: VecDeque::new(),
             taken: 0,
@@ -54,11 +60,11 @@ impl FakeServer {
     }
 
     pub fn addr(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// Its line in the list of servers.
@@ -69,7 +75,7 @@ impl FakeServer {
     /// Listens again, on the same port.
     #[track_caller]
     pub fn listen(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("the port is ours");
+        let listener = TcpListener::bind(self.address).expect("the port is ours");
         listener
             .set_nonblocking(true)
             .expect("a listener can be polled");

@@ -30,7 +30,7 @@ mod stats;
 pub use client::{Client, NoReply};
 pub use fake_server::{FakeConnection, FakeServer};
 pub use keys::keys_on;
-pub use proxy::{Pool, Proxy, ProxyBuilder};
+pub use proxy::{Pool, Proxy, ProxyBuilder, can_replace_hosts};
 pub use redis_server::RedisServer;
 pub use resp::{Value, encode, parse};
 pub use stats::Stats;
