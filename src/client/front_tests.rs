@@ -204,20 +204,45 @@ fn a_lost_connection_fails_what_was_sent_and_resends_the_rest() {
 }
 
 #[test]
-fn a_reply_that_has_begun_and_cannot_end_closes_the_client() {
-    let mut world = World::new("", 1);
-    let id = world.open();
-    world.feed(id, &request(&[b"get".to_vec(), b"k".to_vec()]));
-    for id in world.front.backends().take_opening() {
-        world.front.backends().handle_connected(id);
-        world
-            .front
-            .flush_backend(id, |slices| Ok(slices[0].len()))
-            .unwrap();
-        assert!(world.front.handle_backend_bytes(id, b"$10\r\nabc", 0));
-        world.front.handle_backend_closed(id, Cause::Closed, 0);
+fn only_a_large_reply_that_breaks_off_closes_the_client() {
+    // From 8 KB on a reply leaves as it comes.
+    for (pieces, next) in [
+        (vec![&b"$"[..]], Step::Read),
+        (vec![b"$100000\r\nabc"], Step::Read),
+        (vec![b"$100000\r\n", &[b'v'; 8000]], Step::Read),
+        (vec![b"$100000\r\n", &[b'v'; 8 * 1024]], Step::Abort),
+        (
+            vec![b"$100000\r\n", &[b'v'; 8000], &[b'v'; 200]],
+            Step::Abort,
+        ),
+        (vec![&[b'+'; 8 * 1024 - 1]], Step::Read),
+        (vec![&[b'+'; 8 * 1024 - 1], b"x"], Step::Abort),
+    ] {
+        let mut world = World::new("", 1);
+        let id = world.open();
+        world.feed(id, &request(&[b"get".to_vec(), b"k".to_vec()]));
+        for id in world.front.backends().take_opening() {
+            world.front.backends().handle_connected(id);
+            world
+                .front
+                .flush_backend(id, |slices| Ok(slices[0].len()))
+                .unwrap();
+            for piece in &pieces {
+                let read = [world.front.backends().partial(id), piece].concat();
+                assert!(world.front.handle_backend_bytes(id, &read, 0));
+            }
+            world.front.handle_backend_closed(id, Cause::Closed, 0);
+        }
+        assert_eq!(world.front.step(id, 0), next, "{pieces:?}");
+        if next == Step::Read {
+            world.settle();
+            let text = world.text(id);
+            assert!(
+                text.starts_with("-ERR Connection closed by the server: server 127.0.0.1:"),
+                "{text}"
+            );
+        }
     }
-    assert_eq!(world.front.step(id, 0), Step::Abort);
 }
 
 #[test]

@@ -198,7 +198,11 @@ impl Model {
         let result = self
             .pipeline
             .handle_failure(open.number, open.part, ERROR, &mut self.buffers);
-        if is_head && open.begun {
+        let sent = match &self.requests[open.index] {
+            Expected::Whole { bytes, .. } => bytes.len() >= SHARE_FROM,
+            Expected::Sum { .. } => false,
+        };
+        if is_head && sent {
             // The client would be closed; here the reply goes on instead.
             assert_eq!(result, Err(Broken));
             return;
@@ -234,6 +238,8 @@ impl Model {
         let mut all = Vec::new();
         for request in &self.requests {
             match request {
+                // Held back until it is large: its server may still fail.
+                Expected::Whole { bytes, done: false } if bytes.len() < SHARE_FROM => {}
                 Expected::Whole { bytes, .. } => all.extend_from_slice(bytes),
                 Expected::Sum {
                     open: 0,

@@ -20,14 +20,20 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod fake_server;
+mod keys;
 mod proxy;
 mod redis_server;
 mod resp;
+mod stats;
 
 pub use client::{Client, NoReply};
-pub use proxy::{Pool, Proxy, ProxyBuilder};
+pub use fake_server::{FakeConnection, FakeServer};
+pub use keys::keys_on;
+pub use proxy::{Pool, Proxy, ProxyBuilder, can_replace_hosts};
 pub use redis_server::RedisServer;
 pub use resp::{Value, encode, parse};
+pub use stats::Stats;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -37,6 +43,11 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should happen at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often `text` occurs in `log`.
+pub fn count(log: &str, text: &str) -> usize {
+    log.matches(text).count()
+}
 
 /// A loopback TCP port nobody listens on.
 ///
