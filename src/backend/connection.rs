@@ -173,6 +173,7 @@ impl Connection {
         let mut at = 0;
         while at < input.len() {
             let rest = &input[at..];
+            let begins = !self.scanner.in_reply();
             let piece = self.scanner.scan(rest).map_err(Cause::BadReply)?;
             let bytes = &rest[..piece.len];
             at += piece.len;
@@ -181,7 +182,7 @@ impl Connection {
                 let Some(head) = self.fifo.front() else {
                     return Err(Cause::Unasked);
                 };
-                batch.unwell |= is_unwell(bytes);
+                batch.unwell |= begins && is_unwell(bytes);
                 turn.replies
                     .reply(head.call, bytes, piece.end, turn.buffers);
                 batch.bytes += piece.len as u64;
@@ -369,6 +370,22 @@ mod tests {
             }
             assert!(c.fifo.is_empty());
         }
+    }
+
+    #[test]
+    fn overload_errors_tell_of_the_server_and_values_that_look_alike_do_not() {
+        let unwell = |parts: &[&[u8]]| {
+            let (mut c, mut buffers, mut seen) =
+                (connection(), BufferPool::default(), Seen::default());
+            c.queue(call(0), b"GET", 0, &mut buffers);
+            let mut turn = turn(&mut seen, &mut buffers);
+            let batches = parts.iter().map(|part| c.handle_bytes(part, &mut turn));
+            batches.fold(false, |any, batch| any | batch.unwrap().unwell)
+        };
+        assert!(unwell(&[b"-OOM command not allowed\r\n"]));
+        assert!(unwell(&[b"-LOADING Redis", b" is loading\r\n"]));
+        assert!(!unwell(&[b"$12\r\n", b"-OOM -OOM -O\r\n"]));
+        assert!(!unwell(&[b"+so ", b"-OOM \r\n"]));
     }
 
     #[test]

@@ -23,11 +23,15 @@ mod client;
 mod proxy;
 mod redis_server;
 mod resp;
+mod shards;
+mod stats;
 
 pub use client::{Client, NoReply};
 pub use proxy::{Pool, Proxy, ProxyBuilder};
 pub use redis_server::RedisServer;
 pub use resp::{Value, encode, parse};
+pub use shards::Shards;
+pub use stats::Stats;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
