@@ -130,7 +130,7 @@ pub enum ProtocolError {
     UnauthenticatedCount,
     #[error("too big bulk count string")]
     LengthTooLong,
-    #[error("expected '$', got '{}'", .0.escape_ascii())]
+    #[error("expected '$', got '{}'", shown(*.0))]
     ExpectedBulk(u8),
     #[error("invalid bulk length")]
     InvalidLength,
@@ -144,6 +144,15 @@ pub enum ProtocolError {
     UnbalancedQuotes,
     #[error("request is larger than max_request_bytes")]
     RequestTooLarge,
+}
+
+/// As Redis shows it (line ends become spaces), but for bytes that no terminal should be sent.
+fn shown(byte: u8) -> String {
+    match byte {
+        b'\r' | b'\n' => " ".to_owned(),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => byte.escape_ascii().to_string(),
+    }
 }
 
 /// What [`RequestScanner::scan`] found.
