@@ -243,6 +243,20 @@ fn the_protocol_changes_behind_what_was_asked_before() {
         assert_eq!(replies[9], flat);
         assert_eq!(replies[10], Value::Nil);
     }
+    // What waits for its turn is not lost when the client says that it sends no more.
+    client.send(
+        [
+            encode(&["HGETALL", key]),
+            encode(&["HELLO", "3"]),
+            encode(&["HGETALL", key]),
+        ]
+        .concat(),
+    );
+    client.half_close();
+    assert_eq!(client.read(), flat);
+    assert!(matches!(client.read(), Value::Map(_)));
+    assert_eq!(client.read(), map);
+    client.expect_closed();
 }
 
 #[test]

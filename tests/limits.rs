@@ -27,12 +27,16 @@ fn buffered(shards: &Shards) -> usize {
 
 /// The most memory the proxy ever had, in bytes.
 fn peak_memory(shards: &Shards) -> usize {
+    memory(shards, "VmHWM:")
+}
+
+fn memory(shards: &Shards, what: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", shards.proxy.pid()))
         .expect("the proxy runs");
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("VmHWM");
+        .find_map(|line| line.strip_prefix(what))
+        .expect(what);
     let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().expect(line);
     kilobytes << 10
 }
@@ -175,7 +179,7 @@ fn only_so_many_requests_of_a_client_wait() {
         shards.stat("client_requests") == before + 100
     });
     for _ in 0..10 {
-        assert_eq!(neighbour.cmd(&["INCR", shards.key(1, 1)]).is_error(), false);
+        assert!(!neighbour.cmd(&["INCR", shards.key(1, 1)]).is_error());
     }
     assert_eq!(shards.stat("client_requests"), before + 110);
     assert_eq!(shards.stat("client_paused"), 1);
@@ -194,7 +198,7 @@ fn only_so_many_clients_are_let_in() {
     );
     let mut clients: Vec<Client> = (0..3).map(|_| shards.client()).collect();
     for client in &mut clients {
-        assert_eq!(client.cmd(&["INCR", "n"]).is_error(), false);
+        assert!(!client.cmd(&["INCR", "n"]).is_error());
     }
     for refused in 1..=3 {
         let mut late = shards.client();
@@ -203,7 +207,7 @@ fn only_so_many_clients_are_let_in() {
         assert_eq!(shards.stat("client_refused"), refused);
     }
     for client in &mut clients {
-        assert_eq!(client.cmd(&["INCR", "n"]).is_error(), false);
+        assert!(!client.cmd(&["INCR", "n"]).is_error());
     }
     assert_eq!(shards.stat("client_connections"), 3);
     drop(clients.pop());
@@ -328,4 +332,25 @@ fn requests_for_a_server_that_takes_none_are_bounded() {
         "{}",
         peak_memory(&shards)
     );
+}
+
+#[test]
+fn idle_clients_hold_little_whatever_they_did() {
+    let shards = Shards::start(1);
+    let value = "v".repeat(100_000);
+    // Also brings the memory that all clients share to its size.
+    let busy = |client: &mut Client| {
+        assert_eq!(client.cmd(&["SET", "k", &value]), Value::ok());
+        let replies =
+            client.pipeline(&[["GET", "k"].as_slice(), &["PING"], &["MGET", "k", "none"]]);
+        assert_eq!(replies[0], Value::bulk(&value));
+    };
+    let mut clients: Vec<Client> = (0..50).map(|_| shards.client()).collect();
+    clients.iter_mut().for_each(busy);
+    let before = memory(&shards, "VmRSS:");
+    clients.extend((0..400).map(|_| shards.client()));
+    clients.iter_mut().for_each(busy);
+    let grown = memory(&shards, "VmRSS:").saturating_sub(before);
+    assert!(grown < 400 * 8 * 1024, "{grown} bytes for 400 more");
+    assert_eq!(buffered(&shards), 0);
 }

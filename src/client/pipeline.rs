@@ -13,6 +13,8 @@ use crate::protocol::redis::fragment::Gather;
 
 /// Replies up to this size that come before their turn are kept side by side in one buffer.
 const STASH_SMALL: usize = 4 * 1024;
+/// Largest stash that takes more: places in it are 32 bits.
+const STASH_MOST: usize = 1 << 30;
 /// Room the stash may waste on replies that have left already before it is tidied up.
 const STASH_WASTE: usize = 64 * 1024;
 
@@ -172,7 +174,9 @@ impl Pipeline {
     fn keep(&mut self, index: usize, piece: &[u8], end: bool, buffers: &mut BufferPool) {
         let slot = &mut self.slots[index];
         match slot {
-            Slot::Waiting if end && piece.len() <= STASH_SMALL => {
+            Slot::Waiting
+                if end && piece.len() <= STASH_SMALL && self.stash.len() <= STASH_MOST =>
+            {
                 if self.stash.capacity() == 0 {
                     self.stash = buffers.take();
                 }

@@ -50,6 +50,8 @@ impl Request<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     Continue,
+    /// It was no request: a blank line, an empty array.
+    Skip,
     /// The request must wait until all before it are answered; it was not handled.
     Drain,
     /// No more requests.
