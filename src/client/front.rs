@@ -300,16 +300,17 @@ impl Front {
                 }
                 Body::Nothing => {
                     source.advance(frame.len);
-                    After::Continue
+                    After::Skip
                 }
             };
-            if after == After::Drain {
-                client.pause = Pause::Drain;
-                break;
-            }
-            taken += 1;
-            if after == After::Close {
-                client.state = State::Closing;
+            taken += u64::from(matches!(after, After::Continue | After::Close));
+            match after {
+                After::Continue | After::Skip => {}
+                After::Close => client.state = State::Closing,
+                After::Drain => {
+                    client.pause = Pause::Drain;
+                    break;
+                }
             }
         }
         stats.client_requests.add(taken);

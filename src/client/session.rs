@@ -50,6 +50,8 @@ impl Request<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     Continue,
+    /// It was no request: a blank line, an empty array.
+    Skip,
     /// The request must wait until all before it are answered; it was not handled.
     Drain,
     /// No more requests.
@@ -373,17 +375,18 @@ impl Context<'_> {
             self.error("ERR this is a Redis port and the request looks like HTTP");
             return After::Close;
         }
-        let mut text = format!(
-            "ERR unknown command '{}', with args beginning with: ",
-            shown(name)
-        );
-        for arg in frame.args(bytes).skip(1).take(20) {
-            if text.len() > 256 {
+        let mut shown_args = String::new();
+        for arg in frame.args(bytes).skip(1) {
+            let Some(room @ 1..) = SHOWN_BYTES.checked_sub(shown_args.len()) else {
                 break;
-            }
-            text.push_str(&format!("'{}' ", shown(arg.bytes)));
+            };
+            let cut = &arg.bytes[..arg.bytes.len().min(room)];
+            shown_args.push_str(&format!("'{}' ", shown(cut)));
         }
-        self.error(&text)
+        let name = shown(name);
+        self.error(&format!(
+            "ERR unknown command '{name}', with args beginning with: {shown_args}"
+        ))
     }
 }
 
@@ -410,9 +413,11 @@ fn is_allowed_unauthenticated(command: &Command) -> bool {
     )
 }
 
+/// As much of a client's words as Redis shows in an error.
+const SHOWN_BYTES: usize = 128;
+
 /// An argument as it may stand in an error line.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    const MOST: usize = 128;
-    let cut = &bytes[..bytes.len().min(MOST)];
+    let cut = &bytes[..bytes.len().min(SHOWN_BYTES)];
     String::from_utf8_lossy(cut).into_owned()
 }

@@ -165,7 +165,10 @@ impl Shared {
 
     /// Ends a client; answers its socket.
     pub fn close_client(&self, id: ClientId, in_order: bool) -> Option<WriteHalf> {
-        self.front.borrow_mut().close(id, in_order);
+        let mut front = self.front.borrow_mut();
+        front.close(id, in_order);
+        front.enforce_memory();
+        drop(front);
         let io = std::mem::take(&mut self.clients.borrow_mut()[id as usize]);
         self.kick();
         io.writer
@@ -189,6 +192,7 @@ impl Shared {
             }
             let mut front = self.front.borrow_mut();
             flush_client(&mut front, &mut self.clients.borrow_mut()[id as usize], id);
+            front.enforce_memory();
         }
     }
 
@@ -200,7 +204,9 @@ impl Shared {
             if !io.is_writable(cx)? {
                 return Ok(());
             }
-            flush_backend(&mut self.front.borrow_mut(), io, id);
+            let mut front = self.front.borrow_mut();
+            flush_backend(&mut front, io, id);
+            front.enforce_memory();
         }
     }
 }
