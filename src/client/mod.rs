@@ -4,6 +4,8 @@
 //! own connection, `pipeline.rs` keeps replies in order; [`Front`] ties clients and backends of a worker
 //! together. All machines; the sockets are [`crate::worker`]'s.
 
+#[cfg(test)]
+mod chaos_tests;
 mod front;
 #[cfg(test)]
 mod front_tests;
