@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use slab::Slab;
 
+use super::context::{After, Context, Scratch, Session};
 use super::pipeline::Pipeline;
-use super::session::{After, Context, Scratch, Session};
 use super::source::{Source, handle_inline, refuse_input, scan_limits};
 use super::{Client, ClientId, Clients, Direct, Pause, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::Client;
 use super::State;
-use super::session::{After, Context, Request};
+use super::context::{After, Context, Request};
 use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::Limits;
 use crate::protocol::redis::inline;
