@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Call, Cause, Replies, Turn};
+use super::{Call, Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::reply::ReplyScanner;
@@ -45,6 +45,8 @@ pub(super) struct Batch {
     pub bytes: u64,
     /// Among them `-OOM`, `-BUSY` or `-LOADING`, which twemproxy counts as failures of the server.
     pub unwell: bool,
+    /// Among them the first of the connection that says that the server wants a password.
+    pub locked: bool,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,11 @@ pub struct Connection {
     pub(super) dirty: bool,
     /// The server has accepted us once.
     pub(super) connected: bool,
+    /// It has given a reply: more than a kernel that accepts for a process that hangs.
+    pub(super) proven: bool,
+    /// What `-NOAUTH` means, if the pool has no password to give.
+    no_password: Option<Failure>,
+    told_locked: bool,
     /// It began with requests of an earlier connection.
     adopted: bool,
     /// Requests and their bytes queued since the last report.
@@ -76,7 +83,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(pool: u16, server: u16, resp: Resp, lane: u32, endpoint: Endpoint) -> Self {
+    /// `no_password`: in place of the server's `-NOAUTH`, which names no server.
+    pub(super) fn new(
+        (pool, server): (u16, u16),
+        resp: Resp,
+        lane: u32,
+        endpoint: Endpoint,
+        no_password: Option<Failure>,
+    ) -> Self {
         Connection {
             pool,
             server,
@@ -93,6 +107,9 @@ impl Connection {
             partial: Vec::new(),
             dirty: false,
             connected: false,
+            proven: false,
+            no_password,
+            told_locked: false,
             adopted: false,
             fresh: [0; 2],
             reported: [0; 4],
@@ -173,18 +190,28 @@ impl Connection {
         let mut at = 0;
         while at < input.len() {
             let rest = &input[at..];
-            let begins = !self.scanner.in_reply();
+            let begun = self.scanner.in_reply();
             let piece = self.scanner.scan(rest).map_err(Cause::BadReply)?;
             let bytes = &rest[..piece.len];
             at += piece.len;
+            if bytes.is_empty() {
+                break;
+            }
             // A push is no reply; nothing of ours asks for one, so nobody waits for it.
             if self.scanner.kind() != b'>' {
-                let Some(head) = self.fifo.front() else {
-                    return Err(Cause::Unasked);
+                let Some(&head) = self.fifo.front() else {
+                    return Err(unasked(bytes));
                 };
-                batch.unwell |= begins && is_unwell(bytes);
-                turn.replies
-                    .reply(head.call, bytes, piece.end, turn.buffers);
+                let substitute = match bytes {
+                    [b'-', ..] if !begun => self.judge_error(bytes, piece.end, &mut batch),
+                    _ => None,
+                };
+                match substitute {
+                    None => (turn.replies).reply(head.call, bytes, piece.end, turn.buffers),
+                    Some(failure) => {
+                        (turn.replies).fail(head.call, &failure, Fate::NotSent, turn.buffers);
+                    }
+                }
                 batch.bytes += piece.len as u64;
                 if piece.end {
                     self.consumed = head.end;
@@ -203,6 +230,20 @@ impl Connection {
             self.partial = Vec::new();
         }
         Ok(batch)
+    }
+
+    /// What the start of an error reply says about the server; answers what the client is told instead.
+    #[cold]
+    fn judge_error(&mut self, error: &[u8], whole: bool, batch: &mut Batch) -> Option<Failure> {
+        batch.unwell |= [&b"-OOM "[..], b"-BUSY ", b"-LOADING "]
+            .iter()
+            .any(|word| error.starts_with(word));
+        if !whole || !error.starts_with(b"-NOAUTH ") {
+            return None;
+        }
+        let failure = self.no_password.clone()?;
+        batch.locked |= !std::mem::replace(&mut self.told_locked, true);
+        Some(failure)
     }
 
     /// Splits off the requests of which no byte was written, with their bytes: they were provably not
@@ -284,12 +325,17 @@ impl Connection {
     }
 }
 
-#[inline]
-fn is_unwell(reply: &[u8]) -> bool {
-    reply.first() == Some(&b'-')
-        && [&b"-OOM "[..], b"-BUSY ", b"-LOADING "]
-            .iter()
-            .any(|word| reply.starts_with(word))
+/// Why a connection ends on which bytes came that answer nothing.
+fn unasked(bytes: &[u8]) -> Cause {
+    const MOST: usize = 256;
+    match bytes.strip_prefix(b"-") {
+        Some(error) => {
+            let text = String::from_utf8_lossy(&error[..error.len().min(MOST)]);
+            let text = text.trim_end().replace(char::is_control, " ");
+            Cause::Dismissed(text)
+        }
+        None => Cause::Unasked,
+    }
 }
 
 #[cfg(test)]
@@ -336,7 +382,7 @@ mod tests {
 
     fn connection() -> Connection {
         let endpoint = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
-        Connection::new(0, 0, Resp::V2, 0, endpoint)
+        Connection::new((0, 0), Resp::V2, 0, endpoint, None)
     }
 
     fn write(connection: &mut Connection, buffers: &mut BufferPool, n: usize) {
@@ -370,22 +416,6 @@ mod tests {
             }
             assert!(c.fifo.is_empty());
         }
-    }
-
-    #[test]
-    fn overload_errors_tell_of_the_server_and_values_that_look_alike_do_not() {
-        let unwell = |parts: &[&[u8]]| {
-            let (mut c, mut buffers, mut seen) =
-                (connection(), BufferPool::default(), Seen::default());
-            c.queue(call(0), b"GET", 0, &mut buffers);
-            let mut turn = turn(&mut seen, &mut buffers);
-            let batches = parts.iter().map(|part| c.handle_bytes(part, &mut turn));
-            batches.fold(false, |any, batch| any | batch.unwrap().unwell)
-        };
-        assert!(unwell(&[b"-OOM command not allowed\r\n"]));
-        assert!(unwell(&[b"-LOADING Redis", b" is loading\r\n"]));
-        assert!(!unwell(&[b"$12\r\n", b"-OOM -OOM -O\r\n"]));
-        assert!(!unwell(&[b"+so ", b"-OOM \r\n"]));
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub enum Cause {
     ConnectTimeout,
     /// The server did not accept our AUTH, SELECT or HELLO; its reason.
     Handshake(String),
+    /// The server does not speak RESP3; its reason. Clients with RESP2 are served.
+    NoResp3(String),
+    /// The server wants a password and the pool has none.
+    NoPassword,
+    /// The server sent an error that answers no request, as Redis does before it closes a connection it
+    /// has no room for.
+    Dismissed(String),
     /// No reply within the pool's `timeout`, in milliseconds.
     TimedOut(u64),
     /// The server closed the connection in order.
@@ -46,6 +53,15 @@ pub enum Cause {
     Overloaded,
 }
 
+impl Cause {
+    /// Would a log line about one say nothing new after one about the other?
+    pub(super) fn is_like(&self, other: &Cause) -> bool {
+        // Which of the two it is depends on who was faster.
+        let ended = |cause: &Cause| matches!(cause, Cause::Closed | Cause::Reset(_));
+        self == other || (ended(self) && ended(other))
+    }
+}
+
 /// The leading words are twemproxy's (its `strerror` texts) where it has the case: monitoring looks for
 /// them.
 impl fmt::Display for Cause {
@@ -54,7 +70,11 @@ impl fmt::Display for Cause {
             Cause::Refused => f.write_str("Connection refused"),
             Cause::Unreachable(reason) => write!(f, "Connection failed ({reason})"),
             Cause::ConnectTimeout => f.write_str("Connection timed out while connecting"),
-            Cause::Handshake(reason) => write!(f, "Connection not usable ({reason})"),
+            Cause::Handshake(reason) | Cause::NoResp3(reason) => {
+                write!(f, "Connection not usable ({reason})")
+            }
+            Cause::NoPassword => f.write_str("Authentication required, the pool has no redis_auth"),
+            Cause::Dismissed(reason) => write!(f, "Connection refused with an error ({reason})"),
             Cause::TimedOut(ms) => write!(f, "Connection timed out after {ms} ms without a reply"),
             Cause::Closed => f.write_str("Connection closed by the server"),
             Cause::Reset(reason) if reason.starts_with("Connection") => f.write_str(reason),
@@ -81,14 +101,19 @@ impl Failure {
             (true, Fate::Sent) => "; the command may or may not have been applied",
             _ => "",
         };
-        write::error(out, &format!("ERR {self}{doubt}"));
+        let code = match self.cause {
+            // The code of the server's own error, by which clients know it.
+            Cause::NoPassword => "NOAUTH",
+            _ => "ERR",
+        };
+        write::error(out, &format!("{code} {self}{doubt}"));
     }
 
     /// Does it speak against the server (and so count towards its ejection)?
     pub fn blames_server(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Unresolved | Cause::AllEjected | Cause::Overloaded
+            Cause::Unresolved | Cause::AllEjected | Cause::Overloaded | Cause::NoResp3(_)
         )
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::connection::{InFlight, State};
-use super::pool::{Backends, ConnectionId, next_random};
-use super::{Cause, Fate, Replies, Turn};
+use super::pool::{Backends, ConnectionId, Gate, next_random};
+use super::{Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::protocol::redis::Resp;
 use crate::topology::{Event, Topology};
@@ -15,17 +15,13 @@ impl Backends {
     /// The server accepted us: what waited may be sent.
     pub fn handle_connected(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id as usize];
-        if connection.state == State::Connecting {
-            connection.state = State::Ready;
+        // It may have been given up in the same turn.
+        if connection.state != State::Connecting {
+            return;
         }
+        connection.state = State::Ready;
         connection.connected = true;
         let (pool, server) = (connection.pool, connection.server);
-        let known = self.server_mut(pool, server);
-        known.backoff.reset();
-        known.retry_at = None;
-        if let Some(cause) = known.failure.take() {
-            tracing::info!("{} accepts connections again (was: {cause})", known.who);
-        }
         self.server_stats(pool, server).server_connections.add(1);
         self.mark(id);
     }
@@ -55,12 +51,23 @@ impl Backends {
             }
         };
         let done = connection.state == State::Retiring && connection.fifo.is_empty();
+        let first = batch.replies > 0 && !std::mem::replace(&mut connection.proven, true);
+        let resp = connection.resp;
+        if first {
+            self.handle_proof(pool, server, resp);
+        }
+        if batch.locked {
+            let failure = self.server(pool, server).failure(Cause::NoPassword);
+            let pool = &self.pools[usize::from(pool)].config.name;
+            tracing::warn!("pool {pool}: {failure}");
+        }
         let stats = self.server_stats(pool, server);
         stats.responses.add(batch.replies);
         stats.response_bytes.add(batch.bytes);
         if batch.unwell {
-            self.events.push(Event::Failed { pool, server });
+            self.report_failure(pool, server);
         } else if batch.replies > 0 && self.is_suspect(pool, server) {
+            self.server_mut(pool, server).blamed = false;
             self.events.push(Event::Answered { pool, server });
         }
         if done {
@@ -71,7 +78,26 @@ impl Backends {
         !done
     }
 
+    /// A connection gave its first reply: the server is well.
+    fn handle_proof(&mut self, pool: u16, server: u16, resp: Resp) {
+        let known = self.server_mut(pool, server);
+        let gate = &mut known.gates[resp as usize];
+        gate.open();
+        if let Some(cause) = gate.failure.take() {
+            tracing::info!("{} answers again (was: {cause})", known.who);
+        }
+    }
+
+    fn report_failure(&mut self, pool: u16, server: u16) {
+        self.server_mut(pool, server).blamed = true;
+        self.events.push(Event::Failed { pool, server });
+    }
+
     fn is_suspect(&self, pool: u16, server: u16) -> bool {
+        // The snapshot may not yet know of a failure that we have just reported.
+        if self.server(pool, server).blamed {
+            return true;
+        }
         let server = &self.topology.pools[usize::from(pool)].servers[usize::from(server)];
         server.suspect.load(Relaxed)
     }
@@ -89,20 +115,25 @@ impl Backends {
             return;
         }
         let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
-        let connected = connection.connected;
+        let (connected, proven) = (connection.connected, connection.proven);
         // A server that accepts and hangs up would otherwise send the same requests round for ever.
         let may_resend = connected && !connection.is_barren();
-        let idle = connection.fifo.is_empty();
         let (unsent, bytes) = connection.take_unsent();
         self.unsent -= bytes.len();
         let sent = std::mem::take(&mut self.connections[id as usize].fifo);
         let failure = self.server(pool, server).failure(cause);
         self.count_end(pool, server, &failure.cause);
-        if idle && failure.cause == Cause::Closed {
+        let harmless = failure.cause == Cause::Closed
+            && connected
+            && sent.is_empty()
+            && (unsent.is_empty() || may_resend);
+        if harmless {
             tracing::debug!("{failure}, nothing was in flight");
         } else {
-            self.events.push(Event::Failed { pool, server });
-            self.log(pool, server, &failure, sent.len() + unsent.len());
+            if failure.blames_server() {
+                self.report_failure(pool, server);
+            }
+            self.log((pool, server), resp, &failure, sent.len() + unsent.len());
         }
         self.bury(id, turn.buffers);
         for entry in sent {
@@ -110,24 +141,28 @@ impl Backends {
                 .fail(entry.call, &failure, Fate::Sent, turn.buffers);
         }
         if may_resend {
-            return self.resend((pool, server), resp, unsent, &bytes, turn);
+            self.resend((pool, server), resp, unsent, &bytes, turn);
+        } else {
+            for entry in unsent {
+                (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+            }
         }
-        if !connected {
+        if !harmless {
+            // Only now, because what was resent may try once.
             let random = next_random(&mut self.random);
-            let known = self.server_mut(pool, server);
-            let pause = known.backoff.next(random).as_millis() as u32;
-            known.retry_at = Some(turn.now.wrapping_add(pause));
-            known.failure = Some(failure.cause.clone());
-        }
-        for entry in unsent {
-            turn.replies
-                .fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+            let gate = &mut self.server_mut(pool, server).gates[resp as usize];
+            gate.failure = Some(failure.cause);
+            if !proven {
+                let pause = gate.backoff.next(random).as_millis() as u32;
+                gate.retry_at = Some(turn.now.wrapping_add(pause));
+            }
         }
     }
 
     /// A failing server is reported once, not at every attempt to connect to it.
-    fn log(&self, pool: u16, server: u16, failure: &super::Failure, lost: usize) {
-        if self.server(pool, server).failure.as_ref() == Some(&failure.cause) {
+    fn log(&self, (pool, server): (u16, u16), resp: Resp, failure: &Failure, lost: usize) {
+        let before = &self.server(pool, server).gates[resp as usize].failure;
+        if before.as_ref().is_some_and(|b| b.is_like(&failure.cause)) {
             tracing::debug!("{failure}; {lost} requests");
         } else {
             let pool = &self.pools[usize::from(pool)].config.name;
@@ -187,6 +222,8 @@ impl Backends {
         if *lane == Some(id) {
             *lane = None;
         }
+        // Its index may be another's by the time the shell looks at the list.
+        self.opening.retain(|opening| *opening != id);
         self.dead.push(id);
     }
 
@@ -209,14 +246,27 @@ impl Backends {
             })
             .collect();
         for (id, limit) in late {
-            self.handle_closed(id, Cause::TimedOut(limit), turn);
+            let cause = match self.connections[id as usize].state {
+                State::Connecting => Cause::ConnectTimeout,
+                _ => Cause::TimedOut(limit),
+            };
+            self.handle_closed(id, cause, turn);
         }
     }
 
     /// Follows a new snapshot: connections to an address that is no longer the server's take no new
     /// request; what they have not sent goes to the new address.
     pub fn apply<R: Replies>(&mut self, topology: Arc<Topology>, turn: &mut Turn<'_, R>) {
-        self.topology = topology;
+        let before = std::mem::replace(&mut self.topology, topology);
+        for (pool, (old, new)) in before.pools.iter().zip(&self.topology.pools).enumerate() {
+            for (server, (old, new)) in old.servers.iter().zip(&new.servers).enumerate() {
+                if (old.ejected && !new.ejected) || old.endpoint != new.endpoint {
+                    // The probe, or the new address, knows better than our last attempt.
+                    let gates = &mut self.pools[pool].servers[server].gates;
+                    gates.iter_mut().for_each(Gate::open);
+                }
+            }
+        }
         let moved: Vec<ConnectionId> = self
             .connections
             .iter()
@@ -241,10 +291,154 @@ impl Backends {
         self.unsent -= bytes.len();
         let known = self.server_mut(pool, server);
         known.lanes[resp as usize][lane] = None;
-        known.retry_at = None;
         if done {
             self.bury(id, turn.buffers);
         }
         self.resend((pool, server), resp, unsent, &bytes, turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Call, Failure};
+    use crate::stats::{PoolNames, Stats, WorkerStats};
+    use crate::topology::fixture;
+
+    #[derive(Default)]
+    struct Failed(Vec<(u32, Cause)>);
+
+    impl Replies for Failed {
+        fn reply(&mut self, _: Call, _: &[u8], _: bool, _: &mut BufferPool) {}
+
+        fn fail(&mut self, call: Call, failure: &Failure, _: Fate, _: &mut BufferPool) {
+            self.0.push((call.slot, failure.cause.clone()));
+        }
+    }
+
+    /// The connections to one server, and what they came to.
+    struct Fixture {
+        backends: Backends,
+        stats: Arc<WorkerStats>,
+        buffers: BufferPool,
+        failed: Failed,
+    }
+
+    impl Fixture {
+        fn new() -> Fixture {
+            let config = fixture::config(vec![fixture::pool(&["127.0.0.1:1"])]);
+            let names = PoolNames {
+                name: config.pools[0].name.clone(),
+                servers: vec![config.pools[0].servers[0].name.clone()],
+            };
+            let stats = Stats::new(vec![names], 1).workers[0].clone();
+            let topology = Arc::new(Topology::initial(&config));
+            Fixture {
+                backends: Backends::new(topology, stats.clone(), 1 << 20, 1),
+                stats,
+                buffers: BufferPool::default(),
+                failed: Failed::default(),
+            }
+        }
+
+        /// The connection for a request that is queued right away.
+        fn queue(&mut self, slot: u32) -> ConnectionId {
+            let id = (self.backends.connection((0, 0), Resp::V2, 0, 0)).expect("a connection");
+            let call = Call {
+                client: 0,
+                generation: 0,
+                slot,
+                part: 0,
+                write: true,
+            };
+            (self.backends).send(id, call, b"PING\r\n", 0, &mut self.buffers);
+            id
+        }
+
+        fn close(&mut self, id: ConnectionId, cause: Cause) {
+            let mut turn = Turn {
+                replies: &mut self.failed,
+                buffers: &mut self.buffers,
+                now: 0,
+            };
+            self.backends.handle_closed(id, cause, &mut turn);
+        }
+
+        fn connections(&self) -> u64 {
+            self.stats.pools[0].servers[0].server_connections.get()
+        }
+    }
+
+    /// The request came in the same turn as the close and has not left.
+    #[test]
+    fn a_close_with_nothing_sent_is_no_failure() {
+        let mut f = Fixture::new();
+        let first = f.queue(0);
+        f.backends.handle_connected(first);
+        f.close(first, Cause::Closed);
+        assert_eq!((f.failed.0.len(), f.backends.take_events()), (0, vec![]));
+        // The next one ends likewise: enough is enough.
+        let second = f.queue(1);
+        assert_ne!(second, first);
+        f.backends.handle_connected(second);
+        f.close(second, Cause::Closed);
+        assert_eq!(f.failed.0, [(0, Cause::Closed), (1, Cause::Closed)]);
+        assert_eq!(f.backends.take_events().len(), 1);
+    }
+
+    /// Before the topology task could mark the server as suspect.
+    #[test]
+    fn a_reply_right_after_a_failure_is_reported() {
+        let (pool, server) = (0, 0);
+        let mut f = Fixture::new();
+        let id = f.queue(0);
+        f.backends.handle_connected(id);
+        for _ in 0..2 {
+            f.queue(1);
+        }
+        for (reply, events) in [
+            (&b"-OOM no\r\n"[..], vec![Event::Failed { pool, server }]),
+            (b"+OK\r\n", vec![Event::Answered { pool, server }]),
+            (b"+OK\r\n", vec![]),
+        ] {
+            let mut turn = Turn {
+                replies: &mut f.failed,
+                buffers: &mut f.buffers,
+                now: 0,
+            };
+            assert!(f.backends.handle_bytes(id, reply, &mut turn));
+            assert_eq!(f.backends.take_events(), events);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_made_after_its_time_does_not_count() {
+        let mut f = Fixture::new();
+        let id = f.queue(0);
+        f.close(id, Cause::ConnectTimeout);
+        f.backends.handle_connected(id);
+        assert_eq!(f.connections(), 0);
+        f.backends.remove(id);
+    }
+
+    #[test]
+    fn a_server_that_returns_is_tried_at_once() {
+        let mut f = Fixture::new();
+        let id = f.queue(0);
+        f.close(id, Cause::Refused);
+        let (at, resp) = ((0, 0), Resp::V2);
+        let refused = f.backends.connection(at, resp, 0, 1).unwrap_err();
+        assert_eq!(refused.cause, Cause::Refused);
+        for ejected in [true, false] {
+            let mut topology = Topology::clone(f.backends.topology());
+            Arc::make_mut(&mut topology.pools[0]).servers[0].ejected = ejected;
+            let mut turn = Turn {
+                replies: &mut f.failed,
+                buffers: &mut f.buffers,
+                now: 1,
+            };
+            f.backends.apply(Arc::new(topology), &mut turn);
+        }
+        assert!(f.backends.connection(at, resp, 0, 1).is_ok());
     }
 }

@@ -52,9 +52,19 @@ pub(super) struct Server {
     pub(super) who: Arc<str>,
     /// Per protocol version and lane, the connection that takes new requests.
     pub(super) lanes: [Vec<Option<ConnectionId>>; 2],
+    /// Per protocol version: a server that does not speak RESP3 still serves RESP2.
+    pub(super) gates: [Gate; 2],
+    /// A failure was reported and no reply since.
+    pub(super) blamed: bool,
+}
+
+/// When a new connection may be tried.
+#[derive(Debug)]
+pub(super) struct Gate {
     pub(super) backoff: Backoff,
     /// No new connection before this time, requests fail with `failure` meanwhile.
     pub(super) retry_at: Option<u32>,
+    /// What ended the last connection, unless a reply came since.
     pub(super) failure: Option<Cause>,
 }
 
@@ -169,18 +179,23 @@ impl Backends {
         lane: usize,
         now: u32,
     ) -> Result<ConnectionId, Failure> {
-        let known = &mut self.pools[usize::from(pool)].servers[usize::from(server)];
+        let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
         let endpoint =
             &self.topology.pools[usize::from(pool)].servers[usize::from(server)].endpoint;
         if let Endpoint::Unresolved(_) = endpoint {
             return Err(known.failure(Cause::Unresolved));
         }
-        if let (Some(at), Some(cause)) = (known.retry_at, &known.failure)
-            && !reached(now, at)
+        let gate = &known.gates[resp as usize];
+        if gate.is_closed(now)
+            && let Some(cause) = &gate.failure
         {
             return Err(known.failure(cause.clone()));
         }
-        let connection = Connection::new(pool, server, resp, lane as u32, endpoint.clone());
+        let lockable = self.pools[usize::from(pool)].config.redis_auth.is_none();
+        let known = &mut self.pools[usize::from(pool)].servers[usize::from(server)];
+        let no_password = lockable.then(|| known.failure(Cause::NoPassword));
+        let at = (pool, server);
+        let connection = Connection::new(at, resp, lane as u32, endpoint.clone(), no_password);
         let id = self.connections.insert(connection) as ConnectionId;
         known.lanes[resp as usize][lane] = Some(id);
         self.opening.push(id);
@@ -351,9 +366,8 @@ impl Server {
         Server {
             who: who.into(),
             lanes: [lanes(), lanes()],
-            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
-            retry_at: None,
-            failure: None,
+            gates: [Gate::new(), Gate::new()],
+            blamed: false,
         }
     }
 
@@ -365,9 +379,27 @@ impl Server {
     }
 }
 
-/// Is the wrapping millisecond clock at or behind `at`?
-fn reached(now: u32, at: u32) -> bool {
-    now.wrapping_sub(at) < u32::MAX / 2
+impl Gate {
+    fn new() -> Gate {
+        Gate {
+            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
+            retry_at: None,
+            failure: None,
+        }
+    }
+
+    /// Is it too early for another attempt? No pause is longer than the longest, so that one from before
+    /// the clock went round is over.
+    fn is_closed(&self, now: u32) -> bool {
+        let longest = BACKOFF_MAX.as_millis() as u32;
+        (self.retry_at).is_some_and(|at| (1..=longest).contains(&at.wrapping_sub(now)))
+    }
+
+    /// The next connection may be tried at once.
+    pub(super) fn open(&mut self) {
+        self.backoff.reset();
+        self.retry_at = None;
+    }
 }
 
 /// xorshift32: spreads the `random` distribution and the backoff; nothing secret depends on it.
@@ -377,4 +409,33 @@ pub(super) fn next_random(state: &mut u32) -> u32 {
     *state ^= *state >> 17;
     *state ^= *state << 5;
     *state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_is_closed_for_its_pause_and_no_longer() {
+        let mut gate = Gate::new();
+        assert!(!gate.is_closed(0));
+        for start in [0, u32::MAX - 100] {
+            let at = start.wrapping_add(500);
+            gate.retry_at = Some(at);
+            for (now, closed) in [
+                (start, true),
+                (at.wrapping_sub(1), true),
+                (at, false),
+                (at.wrapping_add(1), false),
+                // A pool that nobody used for 25 and 49 days.
+                (at.wrapping_add(1 << 31), false),
+                (at.wrapping_sub(501), false),
+            ] {
+                assert_eq!(gate.is_closed(now), closed, "{now} of {at}");
+            }
+        }
+        gate.retry_at = Some(500);
+        gate.open();
+        assert!(!gate.is_closed(0));
+    }
 }

@@ -162,6 +162,7 @@ impl Replies for Clients {
         };
         let mut rest = piece;
         if piece.len() >= SHARE_FROM && client.pipeline.is_next(call.slot) {
+            client.pipeline.begin();
             rest = self.pass_through(call.client, piece);
         }
         let pipeline = &mut self.table[call.client as usize].pipeline;

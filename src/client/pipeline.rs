@@ -4,17 +4,19 @@
 //!   out (to the socket)  <-  slots: [head][....][....]
 //! ```
 //! The reply whose slot is the head goes straight to `out`; others wait in their slot until it is their
-//! turn. So replies leave in the order of the requests, whichever server is first.
+//! turn. So replies leave in the order of the requests, whichever server is first. An incomplete reply
+//! leaves only when it is large: of a small one that breaks off, the client has seen nothing yet and can be
+//! given an error.
 
 use std::collections::VecDeque;
 
-use crate::buffer::{BufferPool, OutBuf};
+use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::fragment::Gather;
 
 /// Replies up to this size that come before their turn are kept side by side in one buffer.
 const STASH_SMALL: usize = 4 * 1024;
-/// Largest stash that takes more: places in it are 32 bits.
-const STASH_MOST: usize = 1 << 30;
+/// Beyond this the stash takes no more and each reply has its own memory: places in it are 32 bits.
+const STASH_MOST: usize = 16 * 1024 * 1024;
 /// Room the stash may waste on replies that have left already before it is tidied up.
 const STASH_WASTE: usize = 64 * 1024;
 
@@ -73,6 +75,11 @@ impl Pipeline {
         number == self.head && matches!(self.slots[0], Slot::Waiting) && self.out.is_empty()
     }
 
+    /// Bytes of the reply to the head have left past `out`.
+    pub fn begin(&mut self) {
+        self.head_begun = true;
+    }
+
     /// Opens the slot of a forwarded request; answers its number.
     #[inline]
     pub fn open(&mut self) -> u32 {
@@ -116,6 +123,9 @@ impl Pipeline {
     ) {
         let index = number.wrapping_sub(self.head) as usize;
         if index == 0 && matches!(self.slots[0], Slot::Waiting) {
+            if !end && !self.head_begun && piece.len() < SHARE_FROM {
+                return self.keep(index, piece, end, buffers);
+            }
             self.out.extend(piece, buffers);
             self.head_begun = !end;
             if end {
@@ -133,7 +143,12 @@ impl Pipeline {
                     self.advance(buffers);
                 }
             }
-            _ => self.keep(index, piece, end, buffers),
+            _ => {
+                self.keep(index, piece, end, buffers);
+                if index == 0 {
+                    self.advance(buffers);
+                }
+            }
         }
     }
 
@@ -172,11 +187,13 @@ impl Pipeline {
 
     /// Keeps a piece of a reply whose turn has not come.
     fn keep(&mut self, index: usize, piece: &[u8], end: bool, buffers: &mut BufferPool) {
+        if self.stash.len() > STASH_WASTE && self.stashed < self.stash.len() / 2 {
+            self.tidy();
+        }
+        let stash_takes = end && piece.len() <= STASH_SMALL && self.stash.len() < STASH_MOST;
         let slot = &mut self.slots[index];
         match slot {
-            Slot::Waiting
-                if end && piece.len() <= STASH_SMALL && self.stash.len() <= STASH_MOST =>
-            {
+            Slot::Waiting if stash_takes => {
                 if self.stash.capacity() == 0 {
                     self.stash = buffers.take();
                 }
@@ -186,9 +203,6 @@ impl Pipeline {
                 };
                 self.stash.extend_from_slice(piece);
                 self.stashed += piece.len();
-                if self.stash.len() > STASH_WASTE && self.stashed < self.stash.len() / 2 {
-                    self.tidy();
-                }
             }
             Slot::Waiting => {
                 *slot = Slot::Held(Box::new(Held {
@@ -241,8 +255,11 @@ impl Pipeline {
                     self.stashed -= len;
                 }
                 Slot::Held(held) => {
-                    let bytes = std::mem::take(&mut held.bytes);
                     let done = held.done;
+                    if !done && held.bytes.len() < SHARE_FROM {
+                        break;
+                    }
+                    let bytes = std::mem::take(&mut held.bytes);
                     self.held -= bytes.len();
                     self.out.push(bytes.into(), buffers);
                     if !done {
@@ -272,3 +289,7 @@ impl Pipeline {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -93,6 +93,7 @@ pub(super) fn execute(store: &mut Store, args: &[Vec<u8>], out: &mut Vec<u8>) {
 
 pub(super) struct World {
     pub front: Front,
+    pub stats: Arc<WorkerStats>,
     /// Per port.
     pub stores: HashMap<u16, Store>,
     pub wires: HashMap<ConnectionId, Wire>,
@@ -102,6 +103,10 @@ pub(super) struct World {
 
 impl World {
     pub fn new(extra: &str, seed: u64) -> World {
+        World::with_memory(extra, seed, 1 << 30)
+    }
+
+    pub fn with_memory(extra: &str, seed: u64, memory: usize) -> World {
         let yaml = format!(
             "p:\n  listen: 127.0.0.1:1\n  redis: true\n  hash: md5\n{extra}  servers:\n   \
              - 127.0.0.1:7000:1\n   - 127.0.0.1:7001:1\n   - 127.0.0.1:7002:1\n"
@@ -110,7 +115,8 @@ impl World {
         let stats = Arc::new(WorkerStats::new(&[3]));
         let topology = Arc::new(Topology::initial(&config));
         World {
-            front: Front::new(topology, stats, 1 << 30, 1, 1),
+            front: Front::new(topology, stats.clone(), memory, 1, 1),
+            stats,
             stores: HashMap::new(),
             wires: HashMap::new(),
             random: fastrand::Rng::with_seed(seed),

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::shared::Shared;
 use super::socket::{ReadHalf, WriteHalf, split_tcp, split_unix};
 use crate::backend::{Cause, ConnectionId, Plan, Target};
-use crate::protocol::redis::handshake::{Handshake, Progress};
+use crate::protocol::redis::handshake::{Handshake, HandshakeError, Progress};
 
 /// Reads in one turn before others get theirs.
 const READS_PER_TURN: usize = 4;
@@ -95,8 +95,18 @@ where
         match handshake.handle_bytes(&buffer[..n]) {
             Ok(Progress::Done) => return Ok(()),
             Ok(Progress::Incomplete) => {}
-            Err(error) => return Err(Cause::Handshake(error.to_string())),
+            Err(error) => return Err(refused(&error)),
         }
+    }
+}
+
+fn refused(error: &HandshakeError) -> Cause {
+    match error {
+        // Wanting a password first is no lack of RESP3.
+        HandshakeError::HelloRejected(text) if !text.starts_with("NOAUTH") => {
+            Cause::NoResp3(error.to_string())
+        }
+        _ => Cause::Handshake(error.to_string()),
     }
 }
 

@@ -137,7 +137,8 @@ impl Shared {
     fn change_backends(self: &Rc<Self>) {
         let mut front = self.front.borrow_mut();
         for id in front.backends().take_dead() {
-            let io = std::mem::take(&mut self.backends.borrow_mut()[id as usize]);
+            // One that died before it was opened has no entry of its own yet.
+            let io = std::mem::take(entry(&mut self.backends.borrow_mut(), id));
             if let Some(task) = io.task {
                 task.abort();
             }

@@ -20,6 +20,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod fake_server;
+mod keys;
 mod proxy;
 mod redis_server;
 mod resp;
@@ -27,7 +29,9 @@ mod shards;
 mod stats;
 
 pub use client::{Client, NoReply};
-pub use proxy::{Pool, Proxy, ProxyBuilder};
+pub use fake_server::{FakeConnection, FakeServer};
+pub use keys::keys_on;
+pub use proxy::{Pool, Proxy, ProxyBuilder, can_replace_hosts};
 pub use redis_server::RedisServer;
 pub use resp::{Value, encode, parse};
 pub use shards::Shards;
@@ -41,6 +45,11 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should happen at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often `text` occurs in `log`.
+pub fn count(log: &str, text: &str) -> usize {
+    log.matches(text).count()
+}
 
 /// A loopback TCP port nobody listens on.
 ///

@@ -3,18 +3,34 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Client, PATIENCE, RedisServer, accepts, free_port, mortal, within};
 
+const UNSHARE: &str = "/usr/bin/unshare";
+/// Each replaces itself by the next, so the process id stays.
+const MOUNT_AND_RUN: &str = "mount --bind \"$0\" /etc/hosts && \
+                             mount --bind /dev/null /etc/resolv.conf && exec \"$@\"";
+
+/// May this user give a process its own `/etc/hosts`?
+pub fn can_replace_hosts() -> bool {
+    Command::new(UNSHARE)
+        .args(["--mount", "sh", "-c", MOUNT_AND_RUN, "/etc/hosts", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
 /// One pool of the configuration file. Its listen port is chosen when it is made.
 #[derive(Clone, Debug)]
 pub struct Pool {
     name: String,
     port: u16,
+    /// Instead of the port on 127.0.0.1.
+    listen: Option<String>,
     lines: Vec<String>,
     servers: Vec<String>,
 }
@@ -25,6 +41,7 @@ impl Pool {
         Pool {
             name: name.into(),
             port: free_port(),
+            listen: None,
             lines: Vec::new(),
             servers: Vec::new(),
         }
@@ -33,6 +50,13 @@ impl Pool {
     /// One more `key: value` of the pool.
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Pool {
         self.lines.push(format!("{key}: {value}"));
+        self
+    }
+
+    /// Listens elsewhere; [`Pool::addr`] says nothing about such a pool, and only a pool before it is
+    /// waited for.
+    pub fn listen(mut self, listen: &str) -> Pool {
+        self.listen = Some(listen.into());
         self
     }
 
@@ -59,10 +83,11 @@ impl Pool {
     }
 
     fn yaml(&self) -> String {
-        let mut out = format!(
-            "{}:\n  listen: 127.0.0.1:{}\n  redis: true\n",
-            self.name, self.port
-        );
+        let listen = match &self.listen {
+            Some(listen) => format!("'{listen}'"),
+            None => format!("127.0.0.1:{}", self.port),
+        };
+        let mut out = format!("{}:\n  listen: {listen}\n  redis: true\n", self.name);
         for line in &self.lines {
             writeln!(out, "  {line}").expect("writing to a String");
         }
@@ -89,6 +114,7 @@ pub struct ProxyBuilder {
     yaml: String,
     ports: Vec<u16>,
     arguments: Vec<String>,
+    hosts: Option<PathBuf>,
 }
 
 impl Proxy {
@@ -102,8 +128,13 @@ impl Proxy {
     pub fn build(pools: &[Pool]) -> ProxyBuilder {
         ProxyBuilder {
             yaml: pools.iter().map(Pool::yaml).collect(),
-            ports: pools.iter().map(|pool| pool.port).collect(),
+            ports: pools
+                .iter()
+                .filter(|pool| pool.listen.is_none())
+                .map(|pool| pool.port)
+                .collect(),
             arguments: Vec::new(),
+            hosts: None,
         }
     }
 
@@ -180,6 +211,23 @@ impl ProxyBuilder {
         self
     }
 
+    /// With this file in place of `/etc/hosts` and no name service, for the proxy alone. Needs [`can_replace_hosts`].
+    pub fn hosts(mut self, file: &Path) -> ProxyBuilder {
+        self.hosts = Some(file.into());
+        self
+    }
+
+    fn command(&self) -> Command {
+        let binary = Proxy::binary();
+        let Some(hosts) = &self.hosts else {
+            return mortal(&binary);
+        };
+        let mut command = mortal(Path::new(UNSHARE));
+        command.args(["--mount", "sh", "-c", MOUNT_AND_RUN]);
+        command.arg(hosts).arg(binary);
+        command
+    }
+
     #[track_caller]
     pub fn start(self) -> Proxy {
         let dir = TempDir::new().expect("a temporary directory");
@@ -187,7 +235,8 @@ impl ProxyBuilder {
         fs::write(path("nutcracker.yml"), &self.yaml).expect("the directory is ours");
         let output = fs::File::create(path("output")).expect("the directory is ours");
         let stats_port = free_port();
-        let mut child = mortal(&Proxy::binary())
+        let mut child = self
+            .command()
             .arg("-c")
             .arg(path("nutcracker.yml"))
             .arg("-o")

@@ -54,6 +54,10 @@ impl RedisServer {
         self.child.as_ref().expect("the server is up").id()
     }
 
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// A connection past the proxy.
     #[track_caller]
     pub fn client(&self) -> Client {

@@ -13,6 +13,8 @@ pub const MAX_DEPTH: usize = 128;
 pub const MAX_LINE: usize = 1024 * 1024;
 /// Longest header (`$<length>`): kind, sign, 19 digits, CR LF, with room to spare.
 const MAX_HEADER: usize = 32;
+/// So much of an error, or all of it, is in its first piece, for those who judge it by its first word.
+const ERROR_CODE: usize = 16;
 
 /// The server's output can no longer be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -150,6 +152,7 @@ impl ReplyScanner {
         };
         match kind {
             b'$' | b'*' | b'=' | b'!' | b'~' | b'>' | b'%' | b'|' => {}
+            b'-' if buffer.len() < ERROR_CODE && !buffer.contains(&b'\n') => return Ok(None),
             b'+' | b'-' | b':' | b',' | b'#' | b'(' | b'_' => {
                 return match self.finish_line(buffer)? {
                     Some(len) => Ok(Some((len, true))),
