@@ -3,11 +3,9 @@
 mod support;
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-use support::{Client, Proxy, Shards, Stats, Value, encode, eventually};
+use support::{Client, Shards, Stats, Value, encode, eventually};
 
 /// Bytes without a pattern that a shift by any amount could hide.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -15,15 +13,6 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
     random.fill(&mut bytes);
     bytes
-}
-
-/// A client whose kernel takes few bytes that are not read.
-fn slow_client(proxy: &Proxy) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    let address = SocketAddr::from(([127, 0, 0, 1], proxy.addr().1));
-    socket.connect(&address.into()).expect("connects");
-    Client::over(TcpStream::from(socket))
 }
 
 /// Closes a connection so that the peer sees a reset.
@@ -158,7 +147,7 @@ fn a_half_closed_client_that_reads_slowly_gets_a_large_reply() {
         shards.client().cmd(&[b"SET", b"k".as_slice(), &value]),
         Value::ok()
     );
-    let mut client = slow_client(&shards.proxy);
+    let mut client = shards.slow_client();
     client.send(encode(&["GET", "k"]));
     client.half_close();
     eventually("the reply is there", || {
@@ -249,7 +238,7 @@ fn a_client_that_leaves_within_a_large_reply_does_not_disturb_others() {
         Value::ok()
     );
     for hard in [false, true] {
-        let mut leaves = slow_client(&shards.proxy);
+        let mut leaves = shards.slow_client();
         leaves.send(encode(&["GET", "large"]));
         let mut some = [0; 1000];
         (&mut leaves.stream())
@@ -309,7 +298,7 @@ fn values_around_every_buffer_size_pass_byte_exact() {
         .expect("the proxy takes all");
 
     // All at once to one who does not read before everything is there.
-    let mut slow = slow_client(&shards.proxy);
+    let mut slow = shards.slow_client();
     let responses = || shards.server_stat(0, "responses") + shards.server_stat(1, "responses");
     let before = responses();
     let keys: Vec<String> = (0..values.len()).map(|n| format!("key:{n}")).collect();

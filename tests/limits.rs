@@ -4,21 +4,10 @@
 mod support;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
 
-use socket2::{Domain, Socket, Type};
 use support::{Client, NoReply, Shards, Stats, Value, encode, eventually};
 
 const MEGABYTE: usize = 1 << 20;
-
-/// A client whose kernel takes few bytes that are not read.
-fn slow_client(shards: &Shards) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    let address = SocketAddr::from(([127, 0, 0, 1], shards.proxy.addr().1));
-    socket.connect(&address.into()).expect("connects");
-    Client::over(TcpStream::from(socket))
-}
 
 /// Bytes in the proxy's buffers, by its own count.
 fn buffered(shards: &Shards) -> usize {
@@ -65,7 +54,7 @@ fn count_replies(client: &mut Client) -> usize {
 fn a_client_that_does_not_read_is_not_read_from_and_then_gets_all() {
     let shards = Shards::start_with(1, |pool| pool.set("client_output_limit", "16mb"), &[]);
     let value = put_megabyte(&shards);
-    let mut client = slow_client(&shards);
+    let mut client = shards.slow_client();
     let mut neighbour = shards.client();
     let get = encode(&["GET", shards.key(0, 0)]);
     let before = shards.stat("client_requests");
@@ -111,7 +100,7 @@ fn a_client_that_leaves_too_much_unread_is_closed_and_nobody_else() {
     for first in [&get, &encode(&["GET", other])] {
         let closed = shards.stat("output_limit_closed");
         shards.servers[1].pause();
-        let mut client = slow_client(&shards);
+        let mut client = shards.slow_client();
         client.send([&first[..], &get.repeat(150)].concat());
         for _ in 0..20 {
             assert!(neighbour.cmd(&["GET", key]) == Value::bulk(&value));
@@ -148,7 +137,7 @@ fn a_client_that_leaves_too_much_unread_is_closed_and_nobody_else() {
 #[test]
 fn local_replies_count_as_unread_too() {
     let shards = Shards::start_with(1, |pool| pool.set("client_output_limit", "1mb"), &[]);
-    let mut client = slow_client(&shards);
+    let mut client = shards.slow_client();
     let echo = encode(&["ECHO", &"x".repeat(100_000)]);
     let mut sender = client.stream().try_clone().expect("a second handle");
     let all = echo.repeat(200);
@@ -225,14 +214,14 @@ fn when_memory_is_short_the_client_that_holds_most_goes() {
     let shards = Shards::start_with(1, |pool| pool, &["--max-memory", "48M", "--workers", "1"]);
     let value = put_megabyte(&shards);
     let get = encode(&["GET", shards.key(0, 0)]);
-    let mut small = slow_client(&shards);
+    let mut small = shards.slow_client();
     small.send(get.repeat(15));
     eventually("its replies are there", || {
         shards.server_stat(0, "responses") == 16
     });
     let kept = buffered(&shards);
     assert!(kept > 8 * MEGABYTE, "{kept}");
-    let mut large = slow_client(&shards);
+    let mut large = shards.slow_client();
     large.send(get.repeat(200));
     eventually("the larger one is closed", || {
         shards.stat("output_limit_closed") == 1

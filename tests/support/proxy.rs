@@ -253,7 +253,9 @@ impl ProxyBuilder {
         let mut ended = None;
         let up = within(PATIENCE, || {
             ended = child.try_wait().expect("the child is ours");
-            ended.is_some() || self.ports.iter().all(|&port| accepts(port))
+            // The last to be bound comes first, so that each pool is probed once.
+            let mut ports = [&stats_port].into_iter().chain(&self.ports);
+            ended.is_some() || ports.all(|&port| accepts(port))
         });
         if !up || ended.is_some() {
             let _ = child.kill();

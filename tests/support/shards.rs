@@ -1,6 +1,9 @@
 //! A proxy over a few servers, with keys whose server is known.
 
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+
+use socket2::{Domain, Socket, Type};
 
 use super::{Client, Pool, Proxy, RedisServer, Stats, eventually};
 
@@ -56,6 +59,18 @@ impl Shards {
     #[track_caller]
     pub fn client(&self) -> Client {
         self.proxy.client()
+    }
+
+    /// A client whose kernel takes few bytes that the test does not read.
+    #[track_caller]
+    pub fn slow_client(&self) -> Client {
+        // More than a loopback segment of 64 KB: below that both ends wait for timers.
+        const BUFFER: usize = 128 * 1024;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(BUFFER).expect("SO_RCVBUF");
+        let address = SocketAddr::from(([127, 0, 0, 1], self.proxy.addr().1));
+        socket.connect(&address.into()).expect("connects");
+        Client::over(TcpStream::from(socket))
     }
 
     /// A key of the server with this index, another one for each `n` below 8.
