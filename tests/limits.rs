@@ -83,7 +83,7 @@ fn a_client_that_does_not_read_is_not_read_from_and_then_gets_all() {
     eventually("nothing is kept", || buffered(&shards) == 0);
     assert_eq!(shards.stat("output_limit_closed"), 0);
     assert!(
-        peak_memory(&shards) < 96 * MEGABYTE,
+        peak_memory(&shards) < 48 * MEGABYTE,
         "{}",
         peak_memory(&shards)
     );
@@ -118,7 +118,7 @@ fn a_client_that_leaves_too_much_unread_is_closed_and_nobody_else() {
     }
     eventually("nothing is kept", || buffered(&shards) == 0);
     assert!(
-        peak_memory(&shards) < 96 * MEGABYTE,
+        peak_memory(&shards) < 48 * MEGABYTE,
         "{}",
         peak_memory(&shards)
     );
@@ -240,7 +240,7 @@ fn when_memory_is_short_the_client_that_holds_most_goes() {
     eventually("nothing is kept", || buffered(&shards) == 0);
     assert_eq!(shards.stat("output_limit_closed"), 1);
     assert!(
-        peak_memory(&shards) < 160 * MEGABYTE,
+        peak_memory(&shards) < 96 * MEGABYTE,
         "{}",
         peak_memory(&shards)
     );
@@ -265,7 +265,7 @@ fn a_request_that_does_not_fit_into_memory_is_not_taken_in() {
     assert_eq!(shards.stat("output_limit_closed"), 1);
     assert_eq!(neighbour.cmd(&["EXISTS", "k"]), Value::Int(0));
     assert!(
-        peak_memory(&shards) < 128 * MEGABYTE,
+        peak_memory(&shards) < 96 * MEGABYTE,
         "{}",
         peak_memory(&shards)
     );
@@ -317,7 +317,7 @@ fn requests_for_a_server_that_takes_none_are_bounded() {
     assert_eq!(held, Value::Int(1 + stored as i64));
     assert_eq!(shards.stat("forward_error"), (count - stored) as u64);
     assert!(
-        peak_memory(&shards) < 128 * MEGABYTE,
+        peak_memory(&shards) < 96 * MEGABYTE,
         "{}",
         peak_memory(&shards)
     );
