@@ -53,8 +53,7 @@ impl Pool {
         self
     }
 
-    /// Listens elsewhere; [`Pool::addr`] says nothing about such a pool, and only a pool before it is
-    /// waited for.
+    /// Listens elsewhere; [`Pool::addr`] and [`Proxy::addr`] say nothing about such a pool.
     pub fn listen(mut self, listen: &str) -> Pool {
         self.listen = Some(listen.into());
         self
@@ -115,6 +114,8 @@ pub struct ProxyBuilder {
     ports: Vec<u16>,
     arguments: Vec<String>,
     hosts: Option<PathBuf>,
+    /// Some pools' addresses are not in `ports`.
+    elsewhere: bool,
 }
 
 impl Proxy {
@@ -135,6 +136,7 @@ impl Proxy {
                 .collect(),
             arguments: Vec::new(),
             hosts: None,
+            elsewhere: pools.iter().any(|pool| pool.listen.is_some()),
         }
     }
 
@@ -253,7 +255,11 @@ impl ProxyBuilder {
         let mut ended = None;
         let up = within(PATIENCE, || {
             ended = child.try_wait().expect("the child is ours");
-            ended.is_some() || self.ports.iter().all(|&port| accepts(port))
+            let listens = || {
+                self.ports.iter().all(|&port| accepts(port))
+                    && (!self.elsewhere || log_of(dir.path()).contains("started, pid"))
+            };
+            ended.is_some() || listens()
         });
         if !up || ended.is_some() {
             let _ = child.kill();
