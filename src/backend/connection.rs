@@ -419,6 +419,25 @@ mod tests {
     }
 
     #[test]
+    fn overload_errors_tell_of_the_server_and_values_that_look_alike_do_not() {
+        let unwell = |parts: &[&[u8]]| {
+            let (mut c, mut buffers, mut seen) =
+                (connection(), BufferPool::default(), Seen::default());
+            c.queue(call(0), b"GET", 0, &mut buffers);
+            let mut turn = turn(&mut seen, &mut buffers);
+            let batches = parts.iter().map(|part| {
+                let read = [c.partial(), part].concat();
+                c.handle_bytes(&read, &mut turn)
+            });
+            batches.fold(false, |any, batch| any | batch.unwrap().unwell)
+        };
+        assert!(unwell(&[b"-OOM command not allowed\r\n"]));
+        assert!(unwell(&[b"-LOADING Redis", b" is loading\r\n"]));
+        assert!(!unwell(&[b"$12\r\n", b"-OOM -OOM -O\r\n"]));
+        assert!(!unwell(&[b"+so ", b"-OOM \r\n"]));
+    }
+
+    #[test]
     fn a_reply_without_a_request_is_refused() {
         assert_eq!(
             connection().handle_bytes(

@@ -222,6 +222,8 @@ impl Backends {
         if *lane == Some(id) {
             *lane = None;
         }
+        // Its index may be another's by the time the shell looks at the list.
+        self.opening.retain(|opening| *opening != id);
         self.dead.push(id);
     }
 
@@ -258,8 +260,8 @@ impl Backends {
         let before = std::mem::replace(&mut self.topology, topology);
         for (pool, (old, new)) in before.pools.iter().zip(&self.topology.pools).enumerate() {
             for (server, (old, new)) in old.servers.iter().zip(&new.servers).enumerate() {
-                if old.ejected && !new.ejected {
-                    // The probe knows better than our last attempt.
+                if (old.ejected && !new.ejected) || old.endpoint != new.endpoint {
+                    // The probe, or the new address, knows better than our last attempt.
                     let gates = &mut self.pools[pool].servers[server].gates;
                     gates.iter_mut().for_each(Gate::open);
                 }
@@ -289,7 +291,6 @@ impl Backends {
         self.unsent -= bytes.len();
         let known = self.server_mut(pool, server);
         known.lanes[resp as usize][lane] = None;
-        known.gates[resp as usize].open();
         if done {
             self.bury(id, turn.buffers);
         }

@@ -8,6 +8,10 @@
 mod connection;
 mod failure;
 mod lifecycle;
+#[cfg(test)]
+mod lifecycle_tests;
+#[cfg(test)]
+mod model_tests;
 mod pool;
 
 pub use connection::Connection;

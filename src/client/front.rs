@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use slab::Slab;
 
+use super::context::{After, Context, Scratch, Session};
 use super::pipeline::Pipeline;
-use super::session::{After, Context, Scratch, Session};
 use super::source::{Source, handle_inline, refuse_input, scan_limits};
 use super::{Client, ClientId, Clients, Direct, Pause, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};
@@ -141,6 +141,7 @@ impl Front {
 
     /// The client's socket is gone. Replies it was owed are swallowed when they come.
     pub fn close(&mut self, id: ClientId, in_order: bool) {
+        self.account(id);
         let mut client = self.clients.table.remove(id as usize);
         self.clients.buffered -= client.accounted;
         client.pipeline.out.clear(&mut self.buffers);
@@ -219,6 +220,7 @@ impl Front {
     /// More bytes are in [`Front::own_input`].
     pub fn handle_own_input(&mut self, id: ClientId, now: u32) {
         let input = std::mem::take(&mut self.clients.table[id as usize].input);
+        let before = input.len();
         let mut source = Source::Own { input, at: 0 };
         self.handle_requests(id, &mut source, now);
         let client = &mut self.clients.table[id as usize];
@@ -227,7 +229,11 @@ impl Front {
             && client.state == State::Open
         {
             bytes::Buf::advance(&mut input, at);
-            client.input = input;
+            // What little remains shares the memory of the requests before it.
+            client.input = match input.len() < before / 2 {
+                true => BytesMut::from(&input[..]),
+                false => input,
+            };
         }
         self.account(id);
     }
@@ -294,16 +300,17 @@ impl Front {
                 }
                 Body::Nothing => {
                     source.advance(frame.len);
-                    After::Continue
+                    After::Skip
                 }
             };
-            if after == After::Drain {
-                client.pause = Pause::Drain;
-                break;
-            }
-            taken += 1;
-            if after == After::Close {
-                client.state = State::Closing;
+            taken += u64::from(matches!(after, After::Continue | After::Close));
+            match after {
+                After::Continue | After::Skip => {}
+                After::Close => client.state = State::Closing,
+                After::Drain => {
+                    client.pause = Pause::Drain;
+                    break;
+                }
             }
         }
         stats.client_requests.add(taken);
@@ -316,14 +323,6 @@ impl Front {
         if client.state == State::Open {
             client.state = State::Closing;
             client.input = BytesMut::new();
-        }
-    }
-
-    /// The client's socket broke.
-    pub fn handle_broken(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.table.get_mut(id as usize) {
-            client.state = State::Dead;
-            self.clients.woken.push(id);
         }
     }
 
@@ -444,6 +443,12 @@ impl Front {
             }
         }
         let mut total = self.clients.buffered;
+        if total + self.backends.unsent() > self.memory_limit {
+            // The tasks of those chosen before may not have closed them yet.
+            let leaving = self.clients.table.iter().map(|(_, client)| client);
+            let leaving = leaving.filter(|client| client.state == State::Dead);
+            total -= leaving.map(|client| client.accounted).sum::<usize>();
+        }
         while total + self.backends.unsent() > self.memory_limit {
             let alive = self
                 .clients

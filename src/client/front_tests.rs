@@ -246,6 +246,25 @@ fn only_a_large_reply_that_breaks_off_closes_the_client() {
 }
 
 #[test]
+fn half_a_header_is_no_begun_reply() {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    world.feed(id, &request(&[b"get".to_vec(), b"k".to_vec()]));
+    for id in world.front.backends().take_opening() {
+        world.front.backends().handle_connected(id);
+        world
+            .front
+            .flush_backend(id, |slices| Ok(slices[0].len()))
+            .unwrap();
+        assert!(world.front.handle_backend_bytes(id, b"$1", 0));
+        world.front.handle_backend_closed(id, Cause::Closed, 0);
+    }
+    world.settle();
+    assert!(world.text(id).starts_with("-ERR Connection closed"));
+    assert_eq!(world.front.step(id, 0), Step::Read);
+}
+
+#[test]
 fn a_client_that_does_not_read_is_paused_and_then_closed() {
     let mut world = World::new("  client_output_limit: 100k\n", 1);
     let id = world.open();
@@ -298,4 +317,65 @@ fn hello_waits_for_the_replies_of_the_old_protocol() {
         .collect();
     assert_eq!(versions.len(), 2, "one connection per protocol version");
     assert_ne!(versions[0], versions[1]);
+}
+
+/// A world in which client `n` of three holds `n` times 10 KB of unfinished requests.
+fn holding_world(limit: usize) -> (World, Vec<crate::client::ClientId>) {
+    let mut world = World::with_memory("", 1, limit);
+    let ids: Vec<_> = (0..3).map(|_| world.open()).collect();
+    for (id, n) in ids.iter().zip(1..) {
+        let begun = format!("*2\r\n$3\r\nGET\r\n$100000\r\n{}", "x".repeat(n * 10_000));
+        world.feed(*id, begun.as_bytes());
+    }
+    (world, ids)
+}
+
+#[test]
+fn no_more_clients_than_needed_are_closed_for_memory() {
+    let (mut world, ids) = holding_world(50_000);
+    for _ in 0..3 {
+        // The tasks of those chosen may take a while to close them.
+        world.front.enforce_memory();
+    }
+    let steps = ids.iter().map(|id| world.front.step(*id, 0));
+    let alive: Vec<_> = steps.map(|step| step != Step::Abort).collect();
+    assert_eq!(alive, [true, true, false]);
+    world.front.close(ids[2], false);
+    world.front.enforce_memory();
+    assert_ne!(world.front.step(ids[1], 0), Step::Abort);
+}
+
+#[test]
+fn what_a_client_did_counts_though_it_leaves_before_its_replies() {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    world.feed(id, &request(&[b"get".to_vec(), b"k".to_vec()]));
+    for connection in world.front.backends().take_opening() {
+        world
+            .front
+            .handle_backend_closed(connection, Cause::Refused, 0);
+    }
+    world.front.close(id, false);
+    assert_eq!(world.stats.pools[0].forward_error.get(), 1);
+}
+
+#[test]
+fn a_small_remainder_does_not_keep_a_large_requests_memory() {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    let set = request(&[b"set".to_vec(), b"k".to_vec(), vec![b'v'; 200_000]]);
+    world.feed(id, &set[..100_000]);
+    assert_eq!(world.front.step(id, 0), Step::ReadOwn);
+    let own = world.front.own_input(id);
+    own.extend_from_slice(&set[100_000..]);
+    own.extend_from_slice(b"*2\r\n$3\r\n");
+    world.front.handle_own_input(id, 0);
+    world.settle();
+    assert_eq!(world.text(id), r"+OK\r\n");
+    let input = &mut world.front.clients.table[id as usize].input;
+    assert_eq!(input.len(), 8);
+    assert!(
+        !input.try_reclaim(100_000),
+        "it still has the request's memory"
+    );
 }

@@ -1,7 +1,7 @@
 //! Commands about the client's own connection, answered without a server. Replies and error texts are
 //! Redis' (`networking.c`, `acl.c`), save AUTH's to one argument, which are twemproxy's.
 
-use super::session::{After, Context, shown};
+use super::context::{After, Context, shown};
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::Local;
 use crate::protocol::redis::scan::ArrayFrame;

@@ -1,9 +1,13 @@
 //! The clients of one worker, from their bytes to requests on backend connections and back.
 //!
-//! `session.rs` decides what becomes of a request, `local.rs` answers the ones that concern the client's
-//! own connection, `pipeline.rs` keeps replies in order; [`Front`] ties clients and backends of a worker
-//! together. All machines; the sockets are [`crate::worker`]'s.
+//! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
+//! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
+//! order; [`Front`] ties clients and backends of a worker together. All machines; the sockets are
+//! [`crate::worker`]'s.
 
+#[cfg(test)]
+mod chaos_tests;
+mod context;
 mod front;
 #[cfg(test)]
 mod front_tests;
@@ -23,8 +27,8 @@ use crate::backend::{Call, Failure, Fate, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::Limits;
 use crate::protocol::redis::scan::RequestScanner;
+use context::Session;
 use pipeline::Pipeline;
-use session::Session;
 
 /// Index into the worker's clients; reused only after its task has ended.
 pub type ClientId = u32;

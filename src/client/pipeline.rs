@@ -15,6 +15,8 @@ use crate::protocol::redis::fragment::Gather;
 
 /// Replies up to this size that come before their turn are kept side by side in one buffer.
 const STASH_SMALL: usize = 4 * 1024;
+/// Beyond this the stash takes no more and each reply has its own memory: places in it are 32 bits.
+const STASH_MOST: usize = 16 * 1024 * 1024;
 /// Room the stash may waste on replies that have left already before it is tidied up.
 const STASH_WASTE: usize = 64 * 1024;
 
@@ -185,9 +187,13 @@ impl Pipeline {
 
     /// Keeps a piece of a reply whose turn has not come.
     fn keep(&mut self, index: usize, piece: &[u8], end: bool, buffers: &mut BufferPool) {
+        if self.stash.len() > STASH_WASTE && self.stashed < self.stash.len() / 2 {
+            self.tidy();
+        }
+        let stash_takes = end && piece.len() <= STASH_SMALL && self.stash.len() < STASH_MOST;
         let slot = &mut self.slots[index];
         match slot {
-            Slot::Waiting if end && piece.len() <= STASH_SMALL => {
+            Slot::Waiting if stash_takes => {
                 if self.stash.capacity() == 0 {
                     self.stash = buffers.take();
                 }
@@ -197,9 +203,6 @@ impl Pipeline {
                 };
                 self.stash.extend_from_slice(piece);
                 self.stashed += piece.len();
-                if self.stash.len() > STASH_WASTE && self.stashed < self.stash.len() / 2 {
-                    self.tidy();
-                }
             }
             Slot::Waiting => {
                 *slot = Slot::Held(Box::new(Held {
@@ -286,3 +289,7 @@ impl Pipeline {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -1,14 +1,9 @@
 //! What becomes of a request: forwarded, split, answered here, or refused with a reason.
 
-use bytes::Bytes;
-
+use super::context::{After, Context, Part, Request, SHOWN_BYTES, shown};
 use super::local;
-use super::pipeline::Pipeline;
-use crate::backend::{Backends, Call, ConnectionId, Failure, Fate};
-use crate::buffer::BufferPool;
-use crate::config::PoolConfig;
+use crate::backend::{Call, ConnectionId, Failure, Fate};
 use crate::distribution::Distribution;
-use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::{
     self, Access, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy,
 };
@@ -16,82 +11,9 @@ use crate::protocol::redis::fragment::Gather;
 use crate::protocol::redis::scan::{ArrayFrame, Span};
 use crate::protocol::redis::write;
 
-/// What a client has told us about itself.
-#[derive(Debug)]
-pub(super) struct Session {
-    /// Answer to CLIENT ID; unique in the process.
-    pub id: u64,
-    pub authenticated: bool,
-    pub resp: Resp,
-    pub name: Box<[u8]>,
-    /// Error replies made by the proxy, not yet counted in the statistics.
-    pub errors: u64,
-    /// Parts of split requests, likewise.
-    pub fragments: u64,
-}
-
-/// A complete request as it came.
-pub(super) enum Request<'a> {
-    Borrowed(&'a [u8]),
-    /// Large, and alone in its memory: can be passed on without a copy.
-    Owned(Bytes),
-}
-
-impl Request<'_> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Request::Borrowed(bytes) => bytes,
-            Request::Owned(bytes) => bytes,
-        }
-    }
-}
-
-/// What happens to the connection after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
-    Continue,
-    /// The request must wait until all before it are answered; it was not handled.
-    Drain,
-    /// No more requests.
-    Close,
-}
-
-/// Scratch memory of a worker for splitting requests.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// One entry per key: the key with what belongs to it, and its part.
-    groups: Vec<(Span, u16)>,
-    /// Per part its server, connection and number of keys.
-    parts: Vec<Part>,
-    /// Per server of the pool its part; `NO_PART` = none.
-    part_of: Vec<u16>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    server: u16,
-    keys: usize,
-    connection: Option<ConnectionId>,
-}
-
 /// A huge MSET's notes are not kept for ever.
 const MOST_GROUPS_KEPT: usize = 16 * 1024;
-
 const NO_PART: u16 = u16::MAX;
-
-/// One request's surroundings.
-pub(super) struct Context<'a> {
-    pub session: &'a mut Session,
-    pub pipeline: &'a mut Pipeline,
-    pub backends: &'a mut Backends,
-    pub buffers: &'a mut BufferPool,
-    pub scratch: &'a mut Scratch,
-    pub config: &'a PoolConfig,
-    pub pool: u16,
-    pub client: u32,
-    pub generation: u32,
-    pub now: u32,
-}
 
 impl Context<'_> {
     /// Decides over one request.
@@ -345,23 +267,6 @@ impl Context<'_> {
         debug_assert!(failed.is_ok(), "a slot that was just opened has not begun");
     }
 
-    /// Answers here with what `write` appends.
-    pub fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> After {
-        self.pipeline.answer(self.buffers, write);
-        After::Continue
-    }
-
-    /// Answers with an error; `text` starts with the code word.
-    pub fn error(&mut self, text: &str) -> After {
-        self.session.errors += 1;
-        self.answer(|out| write::error(out, text))
-    }
-
-    fn failure(&mut self, failure: &Failure) -> After {
-        self.session.errors += 1;
-        self.answer(|out| failure.write(out, true, Fate::NotSent))
-    }
-
     /// Redis' words (`server.c`, `rejectCommandFormat`); HTTP ends the connection as there.
     #[cold]
     fn unknown(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
@@ -373,17 +278,18 @@ impl Context<'_> {
             self.error("ERR this is a Redis port and the request looks like HTTP");
             return After::Close;
         }
-        let mut text = format!(
-            "ERR unknown command '{}', with args beginning with: ",
-            shown(name)
-        );
-        for arg in frame.args(bytes).skip(1).take(20) {
-            if text.len() > 256 {
+        let mut shown_args = String::new();
+        for arg in frame.args(bytes).skip(1) {
+            let Some(room @ 1..) = SHOWN_BYTES.checked_sub(shown_args.len()) else {
                 break;
-            }
-            text.push_str(&format!("'{}' ", shown(arg.bytes)));
+            };
+            let cut = &arg.bytes[..arg.bytes.len().min(room)];
+            shown_args.push_str(&format!("'{}' ", shown(cut)));
         }
-        self.error(&text)
+        let name = shown(name);
+        self.error(&format!(
+            "ERR unknown command '{name}', with args beginning with: {shown_args}"
+        ))
     }
 }
 
@@ -408,11 +314,4 @@ fn is_allowed_unauthenticated(command: &Command) -> bool {
         command.policy,
         Policy::Local(Local::Auth | Local::Hello | Local::Quit | Local::Reset)
     )
-}
-
-/// An argument as it may stand in an error line.
-pub(super) fn shown(bytes: &[u8]) -> String {
-    const MOST: usize = 128;
-    let cut = &bytes[..bytes.len().min(MOST)];
-    String::from_utf8_lossy(cut).into_owned()
 }

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::Client;
 use super::State;
-use super::session::{After, Context, Request};
+use super::context::{After, Context, Request};
 use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::Limits;
 use crate::protocol::redis::inline;
@@ -98,7 +98,7 @@ pub(super) fn handle_inline(
 ) -> Result<After, ProtocolError> {
     form.clear();
     if inline::encode(line, form)? == 0 {
-        return Ok(After::Continue);
+        return Ok(After::Skip);
     }
     let limits = ScanLimits {
         request: u64::MAX,
@@ -111,6 +111,6 @@ pub(super) fn handle_inline(
             body: Body::Array(array),
             ..
         }) => Ok(context.handle(Request::Borrowed(form), &array)),
-        _ => Ok(After::Continue),
+        _ => Ok(After::Skip),
     }
 }

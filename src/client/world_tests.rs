@@ -1,7 +1,7 @@
 //! A world for the tests of this stage: clients, proxy and servers simulated in memory, with sockets that
 //! take and give a few bytes at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::*;
@@ -93,15 +93,24 @@ pub(super) fn execute(store: &mut Store, args: &[Vec<u8>], out: &mut Vec<u8>) {
 
 pub(super) struct World {
     pub front: Front,
+    pub stats: Arc<WorkerStats>,
     /// Per port.
     pub stores: HashMap<u16, Store>,
     pub wires: HashMap<ConnectionId, Wire>,
     pub random: fastrand::Rng,
     pub received: HashMap<ClientId, Vec<u8>>,
+    /// Clients and backends that are marked or whose socket was full.
+    unwritten: (HashSet<ClientId>, HashSet<ConnectionId>),
+    /// Whom the shell would have woken.
+    pub woken: Vec<ClientId>,
 }
 
 impl World {
     pub fn new(extra: &str, seed: u64) -> World {
+        World::with_memory(extra, seed, 1 << 30)
+    }
+
+    pub fn with_memory(extra: &str, seed: u64, memory: usize) -> World {
         let yaml = format!(
             "p:\n  listen: 127.0.0.1:1\n  redis: true\n  hash: md5\n{extra}  servers:\n   \
              - 127.0.0.1:7000:1\n   - 127.0.0.1:7001:1\n   - 127.0.0.1:7002:1\n"
@@ -110,11 +119,14 @@ impl World {
         let stats = Arc::new(WorkerStats::new(&[3]));
         let topology = Arc::new(Topology::initial(&config));
         World {
-            front: Front::new(topology, stats, 1 << 30, 1, 1),
+            front: Front::new(topology, stats.clone(), memory, 1, 1),
+            stats,
             stores: HashMap::new(),
             wires: HashMap::new(),
             random: fastrand::Rng::with_seed(seed),
             received: HashMap::new(),
+            unwritten: Default::default(),
+            woken: Vec::new(),
         }
     }
 
@@ -139,6 +151,10 @@ impl World {
             self.front.backends().handle_connected(id);
             busy = true;
         }
+        self.front.backends().take_events();
+        let marked = self.front.backends().take_dirty(Vec::new());
+        self.unwritten.1.extend(marked);
+        self.unwritten.0.extend(self.front.take_dirty(Vec::new()));
         let mut ids: Vec<_> = self.wires.keys().copied().collect();
         ids.sort_unstable();
         self.random.shuffle(&mut ids);
@@ -150,7 +166,7 @@ impl World {
         for id in clients {
             busy |= self.deliver(id);
         }
-        self.front.take_woken(Vec::new());
+        self.woken.extend(self.front.take_woken(Vec::new()));
         busy
     }
 
@@ -158,10 +174,15 @@ impl World {
         let wire = self.wires.get_mut(&id).unwrap();
         let most = self.random.usize(1..20_000);
         let mut sent = Vec::new();
-        // "Would block" ends a flush as it does on a real socket.
-        let _ = self
-            .front
-            .flush_backend(id, |slices| take(slices, most, &mut sent));
+        // "Would block" ends a flush as on a real socket, which then says when it takes more.
+        if self.unwritten.1.contains(&id)
+            && self
+                .front
+                .flush_backend(id, |slices| take(slices, most, &mut sent))
+                .is_ok()
+        {
+            self.unwritten.1.remove(&id);
+        }
         wire.receive(&sent, self.stores.entry(wire.port).or_default());
         let len = wire.replies.len();
         let most = if self.random.bool() { len.min(9) } else { len };
@@ -173,7 +194,10 @@ impl World {
         if n > 0 {
             let mut read = self.front.backends().partial(id).to_vec();
             read.extend(wire.replies.drain(..n));
-            assert!(self.front.handle_backend_bytes(id, &read, 0));
+            if !self.front.handle_backend_bytes(id, &read, 0) {
+                let wire = self.wires.remove(&id).unwrap();
+                assert!(wire.replies.is_empty(), "ends before its last reply");
+            }
         }
         n > 0 || !sent.is_empty()
     }
@@ -181,9 +205,14 @@ impl World {
     fn deliver(&mut self, id: ClientId) -> bool {
         let most = self.random.usize(1..5_000);
         let mut sent = Vec::new();
-        let _ = self
-            .front
-            .flush_client(id, |slices| take(slices, most, &mut sent));
+        if self.unwritten.0.contains(&id)
+            && self
+                .front
+                .flush_client(id, |slices| take(slices, most, &mut sent))
+                .is_ok()
+        {
+            self.unwritten.0.remove(&id);
+        }
         self.received.get_mut(&id).unwrap().extend_from_slice(&sent);
         !sent.is_empty()
     }

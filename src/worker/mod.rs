@@ -127,7 +127,9 @@ async fn serve(
     let first_id = ((options.index as u64) << 48) + 1;
     let seed = std::process::id().wrapping_mul(0x9e37_79b9) ^ options.index as u32;
     let front = Front::new(first, options.stats, options.memory_limit, first_id, seed);
-    let shared = Shared::new(front, options.events);
+    let shared = Shared::new(front, options.events, |shared, id| {
+        tokio::task::spawn_local(backend::run(shared, id)).abort_handle()
+    });
     tokio::task::spawn_local(shared.clone().flush_for_ever());
     if let Some(tick) = tick {
         tokio::task::spawn_local(keep_time(shared.clone(), tick));

@@ -14,7 +14,6 @@ use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use super::backend;
 use super::socket::WriteHalf;
 use crate::backend::ConnectionId;
 use crate::client::{ClientId, Front};
@@ -49,11 +48,17 @@ pub(super) struct Shared {
     pub in_flight: Notify,
     pub ticking: Cell<bool>,
     events: mpsc::UnboundedSender<Event>,
+    /// Starts the task that opens and serves a backend connection.
+    open_task: fn(Rc<Shared>, ConnectionId) -> AbortHandle,
     start: Instant,
 }
 
 impl Shared {
-    pub fn new(mut front: Front, events: mpsc::UnboundedSender<Event>) -> Rc<Shared> {
+    pub fn new(
+        mut front: Front,
+        events: mpsc::UnboundedSender<Event>,
+        open_task: fn(Rc<Shared>, ConnectionId) -> AbortHandle,
+    ) -> Rc<Shared> {
         let clients = Rc::new(RefCell::new(Vec::<Io>::new()));
         let direct = clients.clone();
         front.write_directly(Box::new(move |id, bytes| {
@@ -72,6 +77,7 @@ impl Shared {
             in_flight: Notify::new(),
             ticking: Cell::new(false),
             events,
+            open_task,
             start: Instant::now(),
         })
     }
@@ -137,17 +143,16 @@ impl Shared {
     fn change_backends(self: &Rc<Self>) {
         let mut front = self.front.borrow_mut();
         for id in front.backends().take_dead() {
-            let io = std::mem::take(&mut self.backends.borrow_mut()[id as usize]);
+            // One that died before it was opened has no entry of its own yet.
+            let io = std::mem::take(entry(&mut self.backends.borrow_mut(), id));
             if let Some(task) = io.task {
                 task.abort();
             }
             front.backends().remove(id);
         }
         for id in front.backends().take_opening() {
-            let task = tokio::task::spawn_local(backend::run(self.clone(), id));
-            let mut backends = self.backends.borrow_mut();
-            let io = entry(&mut backends, id);
-            io.task = Some(task.abort_handle());
+            let task = (self.open_task)(self.clone(), id);
+            entry(&mut self.backends.borrow_mut(), id).task = Some(task);
         }
         for event in front.backends().take_events() {
             // Without a topology task nobody ejects; the data path goes on.
@@ -164,7 +169,10 @@ impl Shared {
 
     /// Ends a client; answers its socket.
     pub fn close_client(&self, id: ClientId, in_order: bool) -> Option<WriteHalf> {
-        self.front.borrow_mut().close(id, in_order);
+        let mut front = self.front.borrow_mut();
+        front.close(id, in_order);
+        front.enforce_memory();
+        drop(front);
         let io = std::mem::take(&mut self.clients.borrow_mut()[id as usize]);
         self.kick();
         io.writer
@@ -188,6 +196,7 @@ impl Shared {
             }
             let mut front = self.front.borrow_mut();
             flush_client(&mut front, &mut self.clients.borrow_mut()[id as usize], id);
+            front.enforce_memory();
         }
     }
 
@@ -199,7 +208,9 @@ impl Shared {
             if !io.is_writable(cx)? {
                 return Ok(());
             }
-            flush_backend(&mut self.front.borrow_mut(), io, id);
+            let mut front = self.front.borrow_mut();
+            flush_backend(&mut front, io, id);
+            front.enforce_memory();
         }
     }
 }

@@ -25,6 +25,7 @@ mod keys;
 mod proxy;
 mod redis_server;
 mod resp;
+mod shards;
 mod stats;
 
 pub use client::{Client, NoReply};
@@ -33,6 +34,7 @@ pub use keys::keys_on;
 pub use proxy::{Pool, Proxy, ProxyBuilder, can_replace_hosts};
 pub use redis_server::RedisServer;
 pub use resp::{Value, encode, parse};
+pub use shards::Shards;
 pub use stats::Stats;
 
 use std::net::{TcpListener, TcpStream};

@@ -114,8 +114,6 @@ pub struct ProxyBuilder {
     ports: Vec<u16>,
     arguments: Vec<String>,
     hosts: Option<PathBuf>,
-    /// Some pools' addresses are not in `ports`.
-    elsewhere: bool,
 }
 
 impl Proxy {
@@ -136,7 +134,6 @@ impl Proxy {
                 .collect(),
             arguments: Vec::new(),
             hosts: None,
-            elsewhere: pools.iter().any(|pool| pool.listen.is_some()),
         }
     }
 
@@ -255,11 +252,9 @@ impl ProxyBuilder {
         let mut ended = None;
         let up = within(PATIENCE, || {
             ended = child.try_wait().expect("the child is ours");
-            let listens = || {
-                self.ports.iter().all(|&port| accepts(port))
-                    && (!self.elsewhere || log_of(dir.path()).contains("started, pid"))
-            };
-            ended.is_some() || listens()
+            // The last to be bound comes first, so that each pool is probed once.
+            let mut ports = [&stats_port].into_iter().chain(&self.ports);
+            ended.is_some() || ports.all(|&port| accepts(port))
         });
         if !up || ended.is_some() {
             let _ = child.kill();

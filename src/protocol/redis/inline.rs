@@ -16,41 +16,44 @@ pub fn encode(line: &[u8], out: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     Ok(args.len())
 }
 
+/// C's isspace. It ends a quoted argument; in a plain one vertical tab and form feed mean themselves.
 fn is_space(byte: u8) -> bool {
-    // C's isspace.
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r')
 }
 
 fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    // Redis works on C strings: a NUL byte ends the line.
+    let end = memchr::memchr(0, line).unwrap_or(line.len());
+    let line = &line[..end];
     let mut args = Vec::new();
     let mut at = 0;
     loop {
-        while at < line.len() && is_space(line[at]) {
+        while line.get(at).is_some_and(|&byte| is_space(byte)) {
             at += 1;
         }
         if at == line.len() {
             return Ok(args);
         }
         let mut arg = Vec::new();
-        while at < line.len() && !is_space(line[at]) {
-            at = match line[at] {
-                b'"' => double_quoted(line, at + 1, &mut arg)?,
-                b'\'' => single_quoted(line, at + 1, &mut arg)?,
-                0 => return Ok(finish(args, arg)),
-                plain => {
-                    arg.push(plain);
-                    at + 1
+        loop {
+            match line.get(at) {
+                None | Some(b' ' | b'\n' | b'\r' | b'\t') => break,
+                Some(b'"') => {
+                    at = double_quoted(line, at + 1, &mut arg)?;
+                    break;
                 }
-            };
+                Some(b'\'') => {
+                    at = single_quoted(line, at + 1, &mut arg)?;
+                    break;
+                }
+                Some(&plain) => {
+                    arg.push(plain);
+                    at += 1;
+                }
+            }
         }
         args.push(arg);
     }
-}
-
-/// A NUL byte ends the line, as it does for Redis.
-fn finish(mut args: Vec<Vec<u8>>, arg: Vec<u8>) -> Vec<Vec<u8>> {
-    args.push(arg);
-    args
 }
 
 /// From behind the opening quote to behind the closing one, which a space or the end must follow.
@@ -64,7 +67,7 @@ fn closed(line: &[u8], after: usize) -> Result<usize, ProtocolError> {
 fn double_quoted(line: &[u8], mut at: usize, arg: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
         match line.get(at) {
-            None | Some(0) => return Err(ProtocolError::UnbalancedQuotes),
+            None => return Err(ProtocolError::UnbalancedQuotes),
             Some(b'"') => return closed(line, at + 1),
             Some(b'\\') => at = escape(line, at, arg),
             Some(&plain) => {
@@ -103,7 +106,7 @@ fn escape(line: &[u8], at: usize, arg: &mut Vec<u8>) -> usize {
 fn single_quoted(line: &[u8], mut at: usize, arg: &mut Vec<u8>) -> Result<usize, ProtocolError> {
     loop {
         match line.get(at) {
-            None | Some(0) => return Err(ProtocolError::UnbalancedQuotes),
+            None => return Err(ProtocolError::UnbalancedQuotes),
             Some(b'\'') => return closed(line, at + 1),
             Some(b'\\') if line.get(at + 1) == Some(&b'\'') => {
                 arg.push(b'\'');
@@ -136,6 +139,9 @@ mod tests {
         assert_eq!(args(r"x 'it\'s' '\n'").unwrap(), ["x", r"it\'s", r"\\n"]);
         assert_eq!(args(r#"x """#).unwrap(), ["x", ""]);
         assert_eq!(args(r#"pre"quoted""#).unwrap(), ["prequoted"]);
+        let blanks = "a\x0bb \x0b\x0c\"c\"\x0bd\t";
+        assert_eq!(args(blanks).unwrap(), [r"a\x0bb", "c", "d"]);
+        assert_eq!(args("a \0b").unwrap(), ["a"]);
     }
 
     #[test]

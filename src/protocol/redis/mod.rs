@@ -2,10 +2,16 @@
 
 pub mod command;
 pub mod fragment;
+#[cfg(test)]
+mod fragment_tests;
 pub mod handshake;
 pub mod inline;
 pub mod reply;
+#[cfg(test)]
+mod reply_tests;
 pub mod scan;
+#[cfg(test)]
+mod scan_tests;
 pub mod write;
 
 /// The protocol version of a connection.

@@ -11,6 +11,8 @@ use thiserror::Error;
 const MAX_LINE: usize = 64 * 1024;
 /// Redis' `proto-max-bulk-len` default, which the servers behind enforce anyway.
 pub const MAX_BULK: u64 = 512 * 1024 * 1024;
+/// Most arguments for anybody, C's `INT_MAX`.
+const MAX_COUNT: u64 = i32::MAX as u64;
 /// Leading arguments whose place the scanner remembers: name, first key, and one more.
 const REMEMBERED: usize = 3;
 
@@ -130,7 +132,7 @@ pub enum ProtocolError {
     UnauthenticatedCount,
     #[error("too big bulk count string")]
     LengthTooLong,
-    #[error("expected '$', got '{}'", .0.escape_ascii())]
+    #[error("expected '$', got '{}'", printable(*.0))]
     ExpectedBulk(u8),
     #[error("invalid bulk length")]
     InvalidLength,
@@ -144,6 +146,15 @@ pub enum ProtocolError {
     UnbalancedQuotes,
     #[error("request is larger than max_request_bytes")]
     RequestTooLarge,
+}
+
+/// Redis too puts a space for what would break the error's line.
+fn printable(byte: u8) -> char {
+    if byte.is_ascii_graphic() {
+        char::from(byte)
+    } else {
+        ' '
+    }
 }
 
 /// What [`RequestScanner::scan`] found.
@@ -189,10 +200,9 @@ impl RequestScanner {
                 }));
             }
             if count > u64::from(limits.arguments) {
-                return Err(if limits.unauthenticated {
-                    ProtocolError::UnauthenticatedCount
-                } else {
-                    ProtocolError::InvalidCount
+                return Err(match limits.unauthenticated && count <= MAX_COUNT {
+                    true => ProtocolError::UnauthenticatedCount,
+                    false => ProtocolError::InvalidCount,
                 });
             }
             self.argc = count as usize;
@@ -222,10 +232,9 @@ impl RequestScanner {
             };
             let len = parse_digits(digits).ok_or(ProtocolError::InvalidLength)?;
             if len > limits.bulk {
-                return Err(if limits.unauthenticated {
-                    ProtocolError::UnauthenticatedLength
-                } else {
-                    ProtocolError::InvalidLength
+                return Err(match limits.unauthenticated && len <= MAX_BULK {
+                    true => ProtocolError::UnauthenticatedLength,
+                    false => ProtocolError::InvalidLength,
                 });
             }
             let end = start + len as usize;

@@ -1,0 +1,464 @@
+//! Random lives of connections: whatever the sockets, the clock and the topology do, each request ends
+//! exactly once, none is executed twice, and every sum returns to zero.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::connection::State;
+use super::*;
+use crate::config::PoolConfig;
+use crate::protocol::redis::Resp;
+use crate::protocol::redis::scan::{Body, RequestScanner, Scan, ScanLimits};
+use crate::protocol::redis::write;
+use crate::stats::WorkerStats;
+use crate::topology::{Endpoint, Topology, fixture};
+
+const SERVERS: u16 = 2;
+const TIMEOUT: u32 = 400;
+
+/// How a request reaches [`Backends`].
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Whole,
+    Owned,
+    Parts,
+}
+
+/// Numbers choose among what there is at the time.
+#[derive(Clone, Debug)]
+enum Step {
+    Queue {
+        client: u32,
+        server: u16,
+        resp: Resp,
+        padding: usize,
+        way: Way,
+    },
+    /// The shell's duties: sockets removed, connections begun.
+    Shell,
+    Accept(usize),
+    Refuse(usize),
+    Write(usize, usize),
+    Execute(usize, usize),
+    Read(usize, usize),
+    /// Bytes that no request asked for.
+    Babble(usize, &'static [u8]),
+    Close(usize),
+    Pass(u32),
+    Move(u16, u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let way = prop_oneof![Just(Way::Whole), Just(Way::Owned), Just(Way::Parts)];
+    let resp = prop_oneof![7 => Just(Resp::V2), 1 => Just(Resp::V3)];
+    let padding = prop_oneof![9 => 0usize..40, 1 => 8_000usize..20_000];
+    let babble = prop_oneof![Just(&b"+x\r\n"[..]), Just(&b"x"[..]), Just(&b"$4"[..]),];
+    prop_oneof![
+        12 => (0u32..3, 0..SERVERS, resp, padding, way).prop_map(
+            |(client, server, resp, padding, way)| Step::Queue { client, server, resp, padding, way }
+        ),
+        4 => Just(Step::Shell),
+        4 => any::<usize>().prop_map(Step::Accept),
+        1 => any::<usize>().prop_map(Step::Refuse),
+        6 => (any::<usize>(), 1usize..100).prop_map(|(i, n)| Step::Write(i, n)),
+        2 => (any::<usize>(), 1usize..30_000).prop_map(|(i, n)| Step::Write(i, n)),
+        6 => (any::<usize>(), 1usize..9).prop_map(|(i, n)| Step::Execute(i, n)),
+        6 => (any::<usize>(), 1usize..60).prop_map(|(i, n)| Step::Read(i, n)),
+        1 => (any::<usize>(), babble).prop_map(|(i, b)| Step::Babble(i, b)),
+        1 => any::<usize>().prop_map(Step::Close),
+        1 => (0u32..TIMEOUT).prop_map(Step::Pass),
+        2 => (0..SERVERS, 1u16..4).prop_map(|(s, p)| Step::Move(s, p)),
+    ]
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, Default)]
+struct Outcome {
+    /// Bytes of the request.
+    len: u64,
+    reply: Vec<u8>,
+    ended: bool,
+}
+
+/// Receives the replies and knows which calls are open. A call's slot is its number.
+#[derive(Default)]
+struct Ledger {
+    calls: Vec<Outcome>,
+    /// Of which at least one byte has left for a server.
+    begun: HashSet<u32>,
+    executed: HashSet<u32>,
+}
+
+impl Ledger {
+    fn open(&mut self, call: Call) -> &mut Outcome {
+        let outcome = &mut self.calls[call.slot as usize];
+        assert!(!outcome.ended, "call {} ended twice", call.slot);
+        outcome
+    }
+}
+
+impl Replies for Ledger {
+    fn reply(&mut self, call: Call, piece: &[u8], end: bool, _: &mut BufferPool) {
+        let outcome = self.open(call);
+        assert!(end || !piece.is_empty(), "a piece of nothing");
+        outcome.reply.extend_from_slice(piece);
+        outcome.ended = end;
+    }
+
+    fn fail(&mut self, call: Call, _: &Failure, fate: Fate, _: &mut BufferPool) {
+        self.open(call).ended = true;
+        assert_eq!(fate == Fate::Sent, self.begun.contains(&call.slot));
+    }
+}
+
+/// The server's end of a connection.
+struct Wire {
+    server: u16,
+    address: SocketAddr,
+    accepted: bool,
+    /// Bytes taken in all.
+    received: u64,
+    unread: Vec<u8>,
+    replies: Vec<u8>,
+}
+
+struct World {
+    backends: Backends,
+    stats: Arc<WorkerStats>,
+    ledger: Ledger,
+    buffers: BufferPool,
+    wires: HashMap<ConnectionId, Wire>,
+    now: u32,
+    /// Servers say what nobody asked for; then replies may well reach the wrong call.
+    liars: bool,
+}
+
+fn limits() -> ScanLimits {
+    ScanLimits {
+        request: u64::MAX,
+        arguments: u32::MAX,
+        bulk: u64::MAX,
+        unauthenticated: false,
+    }
+}
+
+/// The complete request at the start of `bytes`: its length and the number of its call.
+fn request_at(bytes: &[u8]) -> Option<(usize, u32)> {
+    let scanned = RequestScanner::default().scan(bytes, &limits());
+    let Scan::Complete(frame) = scanned.expect("requests arrive whole and in order") else {
+        return None;
+    };
+    let Body::Array(array) = frame.body else {
+        panic!("only arrays were sent")
+    };
+    let number = std::str::from_utf8(array.arg(bytes, 0)).unwrap();
+    Some((frame.len, number.parse().unwrap()))
+}
+
+fn reply_to(slot: u32, out: &mut Vec<u8>) {
+    match slot % 4 {
+        0 => write::integer(out, slot.into()),
+        1 => write::bulk(out, &vec![b'v'; slot as usize % 50]),
+        2 => write::error(out, "LOADING of course"),
+        _ => {
+            write::array_header(out, 2);
+            write::integer(out, slot.into());
+            write::bulk(out, b"x");
+        }
+    }
+}
+
+impl World {
+    fn new(server_connections: u32, liars: bool) -> World {
+        let pool = PoolConfig {
+            timeout: Some(Duration::from_millis(TIMEOUT.into())),
+            server_connections: NonZeroU32::new(server_connections).unwrap(),
+            ..fixture::pool(&["127.0.0.1:1", "127.0.0.2:1"])
+        };
+        let topology = Topology::initial(&fixture::config(vec![pool]));
+        let stats = Arc::new(WorkerStats::new(&[usize::from(SERVERS)]));
+        World {
+            backends: Backends::new(Arc::new(topology), stats.clone(), 60_000, 1),
+            stats,
+            ledger: Ledger::default(),
+            buffers: BufferPool::default(),
+            wires: HashMap::new(),
+            now: u32::MAX - 2 * TIMEOUT,
+            liars,
+        }
+    }
+
+    fn with_turn<T>(&mut self, act: impl FnOnce(&mut Backends, &mut Turn<'_, Ledger>) -> T) -> T {
+        let mut turn = Turn {
+            replies: &mut self.ledger,
+            buffers: &mut self.buffers,
+            now: self.now,
+        };
+        act(&mut self.backends, &mut turn)
+    }
+
+    /// One of the wires that are (not) accepted yet; those of dead connections included, as the shell
+    /// may hear of them once more before it removes them.
+    fn pick(&self, accepted: bool, which: usize) -> Option<ConnectionId> {
+        let those = self.wires.iter().filter(|(_, w)| w.accepted == accepted);
+        let mut ids: Vec<_> = those.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        (!ids.is_empty()).then(|| ids[which % ids.len()])
+    }
+
+    fn address(&self, server: u16) -> SocketAddr {
+        let pool = &self.backends.topology().pools[0];
+        match pool.servers[usize::from(server)].endpoint {
+            Endpoint::Tcp(address) => address,
+            _ => panic!("all test servers are TCP"),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Queue {
+                client,
+                server,
+                resp,
+                padding,
+                way,
+            } => self.queue(client, server, resp, padding, way),
+            Step::Shell => self.shell(),
+            Step::Accept(which) => {
+                if let Some(id) = self.pick(false, which) {
+                    self.wires.get_mut(&id).unwrap().accepted = true;
+                    self.backends.handle_connected(id);
+                }
+            }
+            Step::Refuse(which) => self.close(self.pick(false, which), Cause::Refused),
+            Step::Write(which, most) => self.write(self.pick(true, which), most),
+            Step::Execute(which, most) => self.execute(self.pick(true, which), most),
+            Step::Read(which, most) => self.read(self.pick(true, which), most),
+            Step::Babble(which, bytes) => {
+                if let Some(id) = self.pick(true, which).filter(|_| self.liars) {
+                    let wire = self.wires.get_mut(&id).unwrap();
+                    wire.replies.extend_from_slice(bytes);
+                }
+            }
+            Step::Close(which) => self.close(self.pick(true, which), Cause::Closed),
+            Step::Pass(ms) => {
+                self.now = self.now.wrapping_add(ms);
+                self.with_turn(|backends, turn| backends.check_deadlines(turn));
+            }
+            Step::Move(server, port) => self.relocate(server, port),
+        }
+    }
+
+    fn queue(&mut self, client: u32, server: u16, resp: Resp, padding: usize, way: Way) {
+        let connection = self
+            .backends
+            .connection((0, server), resp, client, self.now);
+        let Ok(id) = connection else { return };
+        let elsewhere = self.backends.connections.iter().any(|(other, c)| {
+            let alike = (c.server, c.resp) == (server, resp) && other != id as usize;
+            let takes_more = matches!(c.state, State::Connecting | State::Ready);
+            alike && takes_more && c.fifo.iter().any(|entry| entry.call.client == client)
+        });
+        assert!(
+            !elsewhere,
+            "requests of one client would overtake each other"
+        );
+        let call = Call {
+            client,
+            generation: 0,
+            slot: self.ledger.calls.len() as u32,
+            part: 0,
+            write: false,
+        };
+        let mut request = Vec::new();
+        write::array_header(&mut request, 2);
+        write::bulk(&mut request, call.slot.to_string().as_bytes());
+        write::bulk(&mut request, &vec![b'k'; padding]);
+        self.ledger.calls.push(Outcome {
+            len: request.len() as u64,
+            ..Outcome::default()
+        });
+        let (backends, buffers) = (&mut self.backends, &mut self.buffers);
+        match way {
+            Way::Whole => backends.send(id, call, &request, self.now, buffers),
+            Way::Owned => backends.send_owned(id, call, Bytes::from(request), self.now, buffers),
+            Way::Parts => {
+                let (front, back) = request.split_at(request.len() / 2);
+                backends.append(id, front, buffers);
+                backends.append(id, back, buffers);
+                backends.send(id, call, &[], self.now, buffers);
+            }
+        }
+    }
+
+    fn shell(&mut self) {
+        for id in self.backends.take_dead() {
+            self.wires.remove(&id);
+            self.backends.remove(id);
+        }
+        for id in self.backends.take_opening() {
+            let plan = self.backends.plan(id).expect("who opens is there");
+            let Target::Tcp(address) = plan.target else {
+                panic!("all test servers are TCP")
+            };
+            let wire = Wire {
+                server: self.backends.connections[id as usize].server,
+                address,
+                accepted: false,
+                received: 0,
+                unread: Vec::new(),
+                replies: Vec::new(),
+            };
+            let before = self.wires.insert(id, wire);
+            assert!(before.is_none(), "connection {id} is opened twice");
+        }
+        self.backends.take_dirty(Vec::new());
+        self.backends.take_events();
+    }
+
+    fn write(&mut self, id: Option<ConnectionId>, most: usize) {
+        let Some(id) = id else { return };
+        let mut sent = Vec::new();
+        // "Would block" ends a flush as it does on a real socket.
+        let _ = self.backends.flush(id, &mut self.buffers, |slices| {
+            let before = sent.len();
+            for slice in slices {
+                let room = most.saturating_sub(sent.len());
+                sent.extend_from_slice(&slice[..slice.len().min(room)]);
+            }
+            match sent.len() - before {
+                0 => Err(std::io::ErrorKind::WouldBlock.into()),
+                n => Ok(n),
+            }
+        });
+        let wanted = self.address(self.wires[&id].server);
+        let wire = self.wires.get_mut(&id).unwrap();
+        wire.received += sent.len() as u64;
+        wire.unread.extend(sent);
+        for entry in &self.backends.connections[id as usize].fifo {
+            let slot = entry.call.slot;
+            let start = entry.end - self.ledger.calls[slot as usize].len;
+            if start < wire.received && self.ledger.begun.insert(slot) {
+                assert_eq!(
+                    wire.address, wanted,
+                    "call {slot} begins at a former address"
+                );
+            }
+        }
+    }
+
+    fn execute(&mut self, id: Option<ConnectionId>, most: usize) {
+        let Some(id) = id else { return };
+        let wire = self.wires.get_mut(&id).unwrap();
+        for _ in 0..most {
+            let Some((len, slot)) = request_at(&wire.unread) else {
+                break;
+            };
+            wire.unread.drain(..len);
+            // Unasked pushes may stand between replies.
+            if slot % 7 == 0 {
+                wire.replies
+                    .extend_from_slice(b">2\r\n+invalidate\r\n*0\r\n");
+            }
+            let first = self.ledger.executed.insert(slot);
+            assert!(first, "call {slot} is executed twice");
+            reply_to(slot, &mut wire.replies);
+        }
+    }
+
+    fn read(&mut self, id: Option<ConnectionId>, most: usize) {
+        let Some(id) = id else { return };
+        let wire = self.wires.get_mut(&id).unwrap();
+        let n = wire.replies.len().min(most);
+        if n == 0 {
+            return;
+        }
+        let mut input = self.backends.partial(id).to_vec();
+        input.extend(wire.replies.drain(..n));
+        self.with_turn(|backends, turn| backends.handle_bytes(id, &input, turn));
+    }
+
+    fn close(&mut self, id: Option<ConnectionId>, cause: Cause) {
+        let Some(id) = id else { return };
+        self.with_turn(|backends, turn| backends.handle_closed(id, cause, turn));
+    }
+
+    fn relocate(&mut self, server: u16, port: u16) {
+        let mut topology = Topology::clone(self.backends.topology());
+        let mut pool = crate::topology::Pool::clone(&topology.pools[0]);
+        let address = ([127, 0, 0, 1 + server as u8], port).into();
+        pool.servers[usize::from(server)].endpoint = Endpoint::Tcp(address);
+        topology.pools[0] = Arc::new(pool);
+        self.with_turn(|backends, turn| backends.apply(Arc::new(topology), turn));
+    }
+
+    /// What holds at any time.
+    fn check(&self) {
+        let connections = || self.backends.connections.iter().map(|(_, c)| c);
+        let unsent: usize = connections().map(Connection::unsent).sum();
+        assert_eq!(self.backends.unsent(), unsent);
+        let waiting: usize = connections().map(|c| c.fifo.len()).sum();
+        let open = self.ledger.calls.iter().filter(|call| !call.ended).count();
+        assert_eq!(waiting, open, "every open call waits on one connection");
+        for server in 0..SERVERS {
+            let up = connections()
+                .filter(|c| c.server == server && c.connected && c.state != State::Dead)
+                .count();
+            let stats = &self.stats.pools[0].servers[usize::from(server)];
+            assert_eq!(stats.server_connections.get(), up as u64);
+        }
+    }
+
+    /// Closes whatever is left, as often as that opens something new.
+    fn end(&mut self) {
+        loop {
+            self.shell();
+            let Some(id) = self.wires.keys().next().copied() else {
+                break;
+            };
+            self.close(Some(id), Cause::Closed);
+        }
+        assert!(self.backends.is_idle() && self.backends.connections.is_empty());
+        for (slot, call) in self.ledger.calls.iter().enumerate() {
+            assert!(call.ended, "call {slot} has not ended");
+            let mut whole = Vec::new();
+            reply_to(slot as u32, &mut whole);
+            assert!(self.liars || whole.starts_with(&call.reply), "call {slot}");
+        }
+        for server in &self.stats.pools[0].servers {
+            let gauges = [
+                &server.in_queue,
+                &server.in_queue_bytes,
+                &server.out_queue,
+                &server.out_queue_bytes,
+                &server.server_connections,
+            ];
+            assert_eq!(gauges.map(|gauge| gauge.get()), [0; 5]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_call_ends_once_and_every_sum_returns_to_zero(
+        server_connections in 1u32..3,
+        liars in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..200),
+    ) {
+        let mut world = World::new(server_connections, liars);
+        for step in steps {
+            world.take(step);
+            world.check();
+        }
+        world.end();
+        world.check();
+    }
+}
