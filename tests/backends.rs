@@ -95,6 +95,11 @@ fn clients_spread_over_server_connections_and_each_keeps_to_one() {
     assert_eq!(of_server(&proxy, "server_connections"), 3);
 }
 
+/// Attempts to connect in `time`, with pauses of at least 10, 20, 40, 80, 160, 250, 250, ... ms.
+fn most_attempts(time: Duration) -> u64 {
+    7 + time.as_millis() as u64 / 250
+}
+
 #[test]
 fn a_dead_server_is_not_hammered_and_found_when_it_is_back() {
     let mut server = RedisServer::start();
@@ -109,13 +114,10 @@ fn a_dead_server_is_not_hammered_and_found_when_it_is_back() {
         assert!(replies.iter().all(|reply| reply.error() == expected));
         requests += 2;
     }
-    assert!(
-        requests > 100,
-        "failing takes too long: {requests} requests"
-    );
+    assert!(requests > 30, "failing takes too long: {requests} requests");
     let attempts = of_server(&proxy, "server_err");
-    // Pauses of at least 10, 20, 40, ... ms.
-    assert!((2..=10).contains(&attempts), "{attempts} attempts");
+    let most = most_attempts(begin.elapsed());
+    assert!((2..=most).contains(&attempts), "{attempts} attempts");
     assert_eq!(count(&proxy.log(), "Connection refused"), 1);
 
     server.restart();
@@ -144,10 +146,11 @@ fn a_server_that_accepts_and_hangs_up_is_not_hammered() {
         let reply = client.cmd(&["GET", "k"]);
         assert!(reply.error().contains("(server1)"), "{reply:?}");
     }
-    let accepted = accepted.load(Relaxed);
-    assert!((2..=10).contains(&accepted), "{accepted} connections");
-    let warnings = count(&proxy.log(), "WARN");
-    assert!(warnings <= 3, "{warnings} warnings");
+    let accepted = accepted.load(Relaxed) as u64;
+    // What was not sent on one connection is sent on another at once, but only once.
+    let most = 2 * most_attempts(begin.elapsed());
+    assert!((2..=most).contains(&accepted), "{accepted} connections");
+    assert_eq!(count(&proxy.log(), "WARN"), 1);
 }
 
 #[test]
@@ -236,9 +239,12 @@ fn a_killed_server_costs_each_request_in_flight_one_error() {
         client.send(encode(&["GET", elsewhere]));
     }
     let mut backend = fake.accept();
-    backend.answer(&["SET", &keys[0], "v"], "+OK\r\n");
-    backend.expect(&["GET", &keys[0]]);
-    backend.expect(&["SET", &keys[1], "v"]);
+    for key in &keys {
+        backend.expect(&["SET", key, "v"]);
+        backend.expect(&["GET", key]);
+    }
+    backend.reply("+OK\r\n");
+    assert_eq!(client.read(), Value::ok());
     backend.reset();
     let mut elsewhere = other.accept();
     for key in &others {
@@ -249,9 +255,8 @@ fn a_killed_server_costs_each_request_in_flight_one_error() {
         fake.addr()
     );
     for number in 0..keys.len() {
-        match number {
-            0 => assert_eq!(client.read(), Value::ok()),
-            _ => assert_eq!(client.read().error(), format!("{expected}{IN_DOUBT}")),
+        if number > 0 {
+            assert_eq!(client.read().error(), format!("{expected}{IN_DOUBT}"));
         }
         assert_eq!(client.read().error(), expected, "a read is harmless");
         assert_eq!(client.read(), Value::bulk("o"), "the other server is well");

@@ -15,11 +15,6 @@ use support::{
     encode, eventually, free_port, keys_on, parse,
 };
 
-/// A pool that only shows that the proxy is up.
-fn first() -> Pool {
-    Pool::new("first").server("127.0.0.1:1:1")
-}
-
 #[test]
 fn localhost_is_a_server() {
     let mut server = RedisServer::with_args(&["--bind", "127.0.0.1", "-::1"]);
@@ -44,12 +39,9 @@ fn localhost_is_a_server() {
 fn servers_and_pools_on_ipv6() {
     let server = RedisServer::with_args(&["--bind", "127.0.0.1", "::1"]);
     let port = free_port();
-    let proxy = Proxy::start(&[
-        first(),
-        Pool::new("plain")
-            .listen(&format!("::1:{port}"))
-            .server(&format!("'[::1]:{}:1'", server.port())),
-    ]);
+    let proxy = Proxy::start(&[Pool::new("plain")
+        .listen(&format!("::1:{port}"))
+        .server(&format!("'[::1]:{}:1'", server.port()))]);
     let mut client = Client::connect(("::1", port));
     assert_eq!(client.cmd(&["SET", "k", "v"]), Value::ok());
     assert_eq!(server.client().cmd(&["GET", "k"]), Value::bulk("v"));
@@ -58,7 +50,7 @@ fn servers_and_pools_on_ipv6() {
     let brackets = format!("[::1]:{port}");
     let server_line = format!("::1:{}:1 server1", server.port());
     let pool = Pool::new("brackets").listen(&brackets).server(&server_line);
-    let _proxy = Proxy::start(&[first(), pool]);
+    let _proxy = Proxy::start(&[pool]);
     let mut client = Client::connect(("::1", port));
     assert_eq!(client.cmd(&["GET", "k"]), Value::bulk("v"));
 }
@@ -72,7 +64,7 @@ fn servers_and_pools_on_unix_sockets() {
         let pool = Pool::new("alpha")
             .listen(&format!("{} {mode:o}", path.display()))
             .server(&format!("{}:1", server.socket().display()));
-        let _proxy = Proxy::start(&[first(), pool]);
+        let _proxy = Proxy::start(&[pool]);
         let metadata = fs::metadata(&path).expect("the socket");
         assert_eq!(metadata.permissions().mode() & 0o777, mode);
         let mut client = UnixStream::connect(&path).unwrap();

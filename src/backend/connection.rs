@@ -439,13 +439,12 @@ mod tests {
 
     #[test]
     fn a_reply_without_a_request_is_refused() {
-        assert_eq!(
-            connection().handle_bytes(
-                b"+OK\r\n",
-                &mut turn(&mut Seen::default(), &mut BufferPool::default())
-            ),
-            Err(Cause::Unasked)
-        );
+        let full = Cause::Dismissed("ERR full".into());
+        for (bytes, cause) in [(&b"+OK\r\n"[..], Cause::Unasked), (b"-ERR full\r\n", full)] {
+            let (mut seen, mut buffers) = (Seen::default(), BufferPool::default());
+            let result = connection().handle_bytes(bytes, &mut turn(&mut seen, &mut buffers));
+            assert_eq!(result, Err(cause));
+        }
     }
 
     #[test]

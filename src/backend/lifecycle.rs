@@ -300,8 +300,11 @@ impl Backends {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::backend::{Call, Failure};
+    use crate::config::PoolConfig;
     use crate::stats::{PoolNames, Stats, WorkerStats};
     use crate::topology::fixture;
 
@@ -326,7 +329,11 @@ mod tests {
 
     impl Fixture {
         fn new() -> Fixture {
-            let config = fixture::config(vec![fixture::pool(&["127.0.0.1:1"])]);
+            let pool = PoolConfig {
+                timeout: Some(Duration::from_millis(100)),
+                ..fixture::pool(&["127.0.0.1:1"])
+            };
+            let config = fixture::config(vec![pool]);
             let names = PoolNames {
                 name: config.pools[0].name.clone(),
                 servers: vec![config.pools[0].servers[0].name.clone()],
@@ -408,6 +415,29 @@ mod tests {
             };
             assert!(f.backends.handle_bytes(id, reply, &mut turn));
             assert_eq!(f.backends.take_events(), events);
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_late_says_whether_there_was_a_connection() {
+        for (connected, cause) in [(false, Cause::ConnectTimeout), (true, Cause::TimedOut(100))] {
+            let mut f = Fixture::new();
+            let id = f.queue(0);
+            if connected {
+                f.backends.handle_connected(id);
+                let sent = (f.backends).flush(id, &mut f.buffers, |bytes| Ok(bytes[0].len()));
+                assert!(sent.is_ok());
+            }
+            for now in [99, 100] {
+                assert!(f.failed.0.is_empty());
+                let mut turn = Turn {
+                    replies: &mut f.failed,
+                    buffers: &mut f.buffers,
+                    now,
+                };
+                f.backends.check_deadlines(&mut turn);
+            }
+            assert_eq!(f.failed.0, [(0, cause)]);
         }
     }
 

@@ -53,8 +53,7 @@ impl Pool {
         self
     }
 
-    /// Listens elsewhere; [`Pool::addr`] says nothing about such a pool, and only a pool before it is
-    /// waited for.
+    /// Listens elsewhere; [`Pool::addr`] and [`Proxy::addr`] say nothing about such a pool.
     pub fn listen(mut self, listen: &str) -> Pool {
         self.listen = Some(listen.into());
         self
