@@ -17,6 +17,7 @@ pub mod eject;
 pub mod publish;
 pub mod resolve;
 pub mod route;
+pub mod sentinel;
 pub mod task;
 
 #[cfg(test)]
