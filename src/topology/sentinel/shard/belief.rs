@@ -39,7 +39,9 @@ pub(super) enum Standing {
     Configured,
     /// The candidate said it is a master, but no sentinel has made that its configuration.
     Eager,
-    /// A sentinel published it.
+    /// A sentinel published it. Events may be late, by a stalled subscription for instance, and the node of
+    /// an earlier failover may still say that it is a master: so nothing is sent there before a sentinel
+    /// answers the same.
     Announced,
     /// A sentinel answered it, with its epoch.
     Confirmed,
@@ -219,6 +221,7 @@ impl Shard {
                         shard: self.id,
                         epoch,
                     });
+                    self.pass_gate(ctx);
                 }
                 self.overrule = None;
             }
@@ -235,10 +238,16 @@ impl Shard {
         self.adopt(belief);
         if self.serving.is_some() {
             self.start_hold(ctx);
-            if self.hold.is_none() {
+            if self.hold.is_none() && !self.is_unconfirmed() {
                 self.tell_not_master();
             }
         }
+    }
+
+    /// An event says so and no answer yet.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        let belief = self.belief.as_ref();
+        belief.is_some_and(|belief| belief.standing == Standing::Announced)
     }
 
     fn adopt(&mut self, belief: Belief) {
@@ -300,8 +309,7 @@ impl Shard {
     }
 
     /// A sentinel that was asked after its event and does not stand by it sent it late: the event of an
-    /// earlier failover from the same address. Only before the gate; a node that says it is a master is
-    /// proof of its own.
+    /// earlier failover from the same address.
     fn check_refuted(&mut self, from: SentinelId, asked: Instant, ctx: Context) {
         let Some(belief) = &self.belief else { return };
         let event = belief.standing == Standing::Announced && belief.source == Some(from);
@@ -319,13 +327,33 @@ impl Shard {
             shard: self.id,
             sentinel: from,
         });
+        self.restore(before, Release::Refuted, ctx);
+    }
+
+    /// The hold is over, and a majority still names the address from before an event that nobody has
+    /// confirmed: then that is the best there is. Says whether that is so.
+    pub(super) fn give_up_event(&mut self, ctx: Context) -> bool {
+        let (Some(belief), Some(overrule)) = (&self.belief, &self.overrule) else {
+            return false;
+        };
+        let before = belief.before.clone().filter(|before| {
+            self.is_unconfirmed() && ctx.addresses.same(&before.address, &overrule.other.address)
+        });
+        let Some(before) = before else {
+            return false;
+        };
+        self.restore(before, Release::Expired, ctx);
+        true
+    }
+
+    fn restore(&mut self, before: Before, why: Release, ctx: Context) {
         let (floor, standing) = (before.floor, before.standing);
         let restored = Belief::new(before.address, floor, standing, Via::Restored, ctx.now);
         let serves = |serving: &Serving| ctx.addresses.same(&serving.address, &restored.address);
-        if self.hold.is_some() && self.serving.as_ref().is_some_and(serves) {
-            self.belief = Some(restored);
+        if self.without_master.is_none() && self.serving.as_ref().is_some_and(serves) {
+            self.adopt(restored);
             self.gate = None;
-            self.release(Release::Refuted);
+            self.release(why);
         } else {
             self.believe(restored, ctx);
         }

@@ -19,7 +19,12 @@ pub(super) struct Probe {
     asked: bool,
     refusals: u32,
     pub(super) answer: Option<RoleAnswer>,
+    /// When that came.
+    answered: Instant,
 }
+
+/// For how long a node's word that it is a master is taken while a sentinel's is waited for.
+const FRESH: Duration = Duration::from_millis(100);
 
 impl Probe {
     pub(super) fn new(address: HostPort, start: Instant) -> Probe {
@@ -29,6 +34,7 @@ impl Probe {
             asked: false,
             refusals: 0,
             answer: None,
+            answered: start,
         }
     }
 
@@ -50,6 +56,7 @@ impl Probe {
     /// Takes an answer of its node, and asks again later.
     fn take(&mut self, answer: &RoleAnswer, retry: Duration, now: Instant) {
         self.answer = Some(answer.clone());
+        self.answered = now;
         self.refusals += 1;
         self.asked = false;
         self.next = now + retry;
@@ -83,10 +90,15 @@ impl Shard {
     }
 
     fn handle_gate(&mut self, answer: &RoleAnswer, ctx: Context) {
-        if *answer == RoleAnswer::Master {
-            return self.publish(ctx);
-        }
+        let unconfirmed = self.is_unconfirmed();
         let Some(gate) = &mut self.gate else { return };
+        if *answer == RoleAnswer::Master {
+            gate.take(answer, ctx.timing.role_retry, ctx.now);
+            if !unconfirmed {
+                self.publish(ctx);
+            }
+            return;
+        }
         let address = gate.address.clone();
         let changed = gate.answer.as_ref() != Some(answer);
         let retry = gate_retry(answer, gate.refusals, ctx.timing);
@@ -106,7 +118,25 @@ impl Shard {
         self.tell_no_master_again();
     }
 
-    /// With `commit: eager` the candidate of an announced failover serves as soon as it is a master.
+    /// A sentinel confirmed the event: if the node said so too a moment ago, it serves.
+    pub(super) fn pass_gate(&mut self, ctx: Context) {
+        let Some(gate) = &mut self.gate else { return };
+        if gate.answer == Some(RoleAnswer::Master) {
+            if gate.answered + FRESH >= ctx.now {
+                return self.publish(ctx);
+            }
+            if !gate.asked {
+                gate.next = ctx.now;
+            }
+        }
+        if self.serving.is_some() && self.hold.is_none() {
+            self.tell_not_master();
+        }
+    }
+
+    /// With `commit: eager` the candidate of an announced failover serves as soon as it is a master. It has
+    /// to be seen as a replica before: else the announcement may be late, and the node the former master
+    /// of a failover since, which says that it is a master until it is told otherwise.
     fn handle_candidate(&mut self, address: &HostPort, answer: &RoleAnswer, ctx: Context) {
         let announcement = self.announcement.as_mut();
         let Some(probe) = announcement.and_then(|announced| announced.probe.as_mut()) else {
@@ -115,7 +145,8 @@ impl Shard {
         if !ctx.addresses.same(&probe.address, address) {
             return;
         }
-        if *answer == RoleAnswer::Master {
+        let turned = probe.answer == Some(RoleAnswer::Replica) && *answer == RoleAnswer::Master;
+        if turned {
             self.believe_candidate(ctx);
         } else {
             probe.take(answer, ctx.timing.eager_check, ctx.now);

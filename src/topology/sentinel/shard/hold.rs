@@ -161,11 +161,11 @@ impl Shard {
             return;
         }
         self.polls.push(Poll::All);
-        if self.gate.is_some() {
+        if self.gate.is_none() {
+            self.release(Release::Expired);
+        } else if !self.give_up_event(ctx) {
             self.hold = None;
             self.tell_not_master();
-        } else {
-            self.release(Release::Expired);
         }
     }
 

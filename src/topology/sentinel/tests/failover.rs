@@ -27,7 +27,7 @@ fn a_planned_failover_holds_from_the_announcement_to_the_promotion() {
     let expected = [
         "2000: warm 0 B",
         "2000: hold 0 1500",
-        "3000: switch 0 B ? Promoted",
+        "3000: switch 0 B 6 Promoted",
     ];
     assert_eq!(bench.log, expected);
     // The leader was asked and stands by it.
@@ -46,13 +46,13 @@ fn a_planned_failover_holds_from_the_announcement_to_the_promotion() {
 fn three_sentinels_saying_the_same_make_one_switch() {
     let mut bench = Bench::stable();
     bench.master("B");
+    bench.all_say("B", 6);
     bench.stage(0, PROMOTED, "B", "A");
     for index in [1, 2, 0] {
         bench.switched(index, "A", "B");
     }
-    bench.all_say("B", 6);
     bench.run(5000);
-    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B ? Promoted"]);
+    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Promoted"]);
     assert_eq!(bench.ignored(), [Ignored::Duplicate; 3]);
     assert_eq!(bench.shard().switches, 2);
 }
@@ -63,7 +63,7 @@ fn an_unmonitored_observer_is_as_good_as_the_leader() {
     bench.master("B");
     bench.sentinels[2].says("B", 6);
     bench.switched(2, "A", "B");
-    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B ? Switched"]);
+    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Switched"]);
 }
 
 #[test]
@@ -104,8 +104,9 @@ fn a_hold_ends_in_time_and_is_not_prolonged_by_later_stages() {
     bench.stage(0, PROMOTING, "B", "A");
     assert_eq!(bench.log.last().unwrap(), "4000: hold 0 1500");
     bench.master("B");
+    bench.sentinels[1].says("B", 6);
     bench.switched(1, "A", "B");
-    assert_eq!(bench.log.last().unwrap(), "4000: switch 0 B ? Switched");
+    assert_eq!(bench.log.last().unwrap(), "4000: switch 0 B 6 Switched");
 }
 
 #[test]
@@ -204,14 +205,49 @@ fn an_eager_shard_switches_as_soon_as_the_candidate_is_a_master() {
     assert_eq!(bench.shard().epoch, Some(6));
 }
 
+/// The leader of a failover makes B a master and has told nobody yet.
+fn promote_candidate(bench: &mut Bench) {
+    bench.stage(0, SELECTED, "B", "A");
+    bench.run(70);
+    bench.master("B");
+    bench.run(30);
+}
+
+#[test]
+fn a_candidate_that_was_a_master_all_the_time_is_no_candidate() {
+    let mut bench = Bench::stable_with(ShardSpec {
+        commit: Commit::Eager,
+        ..spec("s", "A")
+    });
+    // The announcement of a failover that is over: B was the master for a while.
+    bench.master("B");
+    bench.stage(0, SELECTED, "B", "A");
+    bench.run(20_000);
+    assert_eq!(
+        bench.decisions(),
+        ["warm 0 B", "hold 0 1500", "release 0 Expired"]
+    );
+}
+
+#[test]
+fn an_event_that_no_sentinel_answers_for_moves_nothing() {
+    let mut bench = Bench::stable();
+    bench.master("B");
+    // Its author dies with it; the others know of nothing.
+    bench.sentinels[0].mute = true;
+    bench.switched(0, "A", "B");
+    bench.run(20_000);
+    assert_eq!(bench.log, ["2000: hold 0 1500", "3500: release 0 Expired"]);
+    assert_eq!(bench.shard().phase, Phase::Stable);
+}
+
 #[test]
 fn an_eager_switch_is_taken_back_when_the_leader_gives_up() {
     let mut bench = Bench::stable_with(ShardSpec {
         commit: Commit::Eager,
         ..spec("s", "A")
     });
-    bench.master("B");
-    bench.stage(0, SELECTED, "B", "A");
+    promote_candidate(&mut bench);
     assert_eq!(bench.decisions().last().unwrap(), &"switch 0 B ? Candidate");
     bench.aborted(0, "A");
     assert_eq!(bench.decisions().last().unwrap(), &"switch 0 A 5 Overruled");
@@ -225,8 +261,7 @@ fn an_eager_switch_is_taken_back_when_the_leader_died_before_it_told_anybody() {
         commit: Commit::Eager,
         ..spec("s", "A")
     });
-    bench.master("B");
-    bench.stage(0, SELECTED, "B", "A");
+    promote_candidate(&mut bench);
     bench.kill(0);
     bench.run(10_000);
     assert_eq!(
@@ -238,11 +273,9 @@ fn an_eager_switch_is_taken_back_when_the_leader_died_before_it_told_anybody() {
         commit: Commit::Eager,
         ..spec("s", "A")
     });
-    bench.master("B");
-    bench
-        .roles
-        .insert(at("A"), RoleAnswer::Unreachable("refused".to_string()));
-    bench.stage(0, SELECTED, "B", "A");
+    let refused = RoleAnswer::Unreachable("refused".to_string());
+    bench.roles.insert(at("A"), refused);
+    promote_candidate(&mut bench);
     bench.kill(0);
     bench.run(30_000);
     assert_eq!(bench.decisions().last().unwrap(), &"switch 0 B ? Candidate");
@@ -257,7 +290,7 @@ fn a_promotion_only_its_dead_leader_knew_is_overruled_once_the_node_is_a_replica
     assert_eq!(bench.shard().epoch, Some(6));
     bench.kill(0);
     bench.run(60_000);
-    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B ? Promoted"]);
+    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Promoted"]);
     bench.replica("B");
     bench.run(2000);
     assert_eq!(bench.decisions().last().unwrap(), &"switch 0 A 5 Overruled");

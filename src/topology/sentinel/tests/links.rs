@@ -195,7 +195,7 @@ fn sentinels_named_by_others_are_learned_and_followed() {
     bench.master("B");
     bench.sentinels[3].says("B", 6);
     bench.switched(3, "A", "B");
-    assert_eq!(bench.decisions().last().unwrap(), &"switch 0 B ? Switched");
+    assert_eq!(bench.decisions().last().unwrap(), &"switch 0 B 6 Switched");
 }
 
 #[test]

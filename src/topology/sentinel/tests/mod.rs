@@ -4,6 +4,7 @@ mod failover;
 mod links;
 mod rules;
 mod search;
+mod simulation;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};

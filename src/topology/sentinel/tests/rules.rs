@@ -137,12 +137,13 @@ fn two_shards_of_one_master_both_follow() {
     bench.run(2000);
     bench.forget();
     bench.master("B");
+    bench.all_say("B", 6);
     bench.switched(1, "A", "B");
     let expected = [
         "hold 0 1500",
         "hold 1 1500",
-        "switch 0 B ? Switched",
-        "switch 1 B ? Switched",
+        "switch 0 B 6 Switched",
+        "switch 1 B 6 Switched",
     ];
     assert_eq!(bench.decisions(), expected);
 }
@@ -233,7 +234,7 @@ fn tilt_is_noted_and_the_others_are_followed() {
     bench.master("B");
     bench.sentinels[1].says("B", 6);
     bench.switched(1, "A", "B");
-    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B ? Switched"]);
+    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Switched"]);
     bench.publish(0, "-tilt", "#tilt mode exited");
     assert!(!bench.watcher.snapshot().sentinels[0].tilt);
 }
@@ -305,7 +306,7 @@ fn names_and_addresses_of_one_node_are_one() {
     bench.switched(1, "A", "B");
     // The observer writes old addresses in its own way, new ones in another's.
     bench.switched(2, "10.1.0.1", "10.1.0.2");
-    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B ? Switched"]);
+    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Switched"]);
     assert_eq!(bench.ignored(), [Ignored::Duplicate]);
     bench.all_say("10.1.0.2", 6);
     bench.run(5000);
@@ -328,6 +329,7 @@ fn the_nat_map_applies_to_all_that_sentinels_write() {
     bench.run(2000);
     assert_eq!(bench.shard().address, Some(a));
     bench.roles.insert(b.clone(), RoleAnswer::Master);
+    bench.all_say("B", 6);
     bench.switched(1, "A", "B");
     assert_eq!(bench.shard().address, Some(b));
 }

@@ -315,22 +315,22 @@ impl Watcher {
     }
 
     fn poll_peers(&mut self, now: Instant) {
-        let names = self.shards.iter().filter_map(|shard| shard.name.clone());
-        let names: BTreeSet<String> = names.collect();
-        self.with_peers(now, |peers, means| {
-            for peer in peers.iter_mut() {
-                let Some(discover) = peer.take_poll(means) else {
-                    continue;
-                };
-                let mut questions: Vec<Question> =
-                    names.iter().flat_map(|name| pair(name)).collect();
-                if discover {
-                    questions.push(Question::MyId);
-                    questions.extend(names.iter().cloned().map(Question::Sentinels));
-                }
-                peer.ask(questions, means);
-            }
+        let due = self.with_peers(now, |peers, means| {
+            let polls = peers
+                .iter_mut()
+                .filter_map(|peer| Some((peer.id, peer.take_poll(means)?)));
+            polls.collect::<Vec<_>>()
         });
+        for (sentinel, discover) in due {
+            let names = self.shards.iter().filter_map(|shard| shard.name.as_ref());
+            let names: BTreeSet<&String> = names.collect();
+            let mut questions: Vec<Question> = names.iter().flat_map(|name| pair(name)).collect();
+            if discover {
+                questions.push(Question::MyId);
+                questions.extend(names.into_iter().cloned().map(Question::Sentinels));
+            }
+            self.ask(sentinel, questions, now);
+        }
     }
 
     fn resolve_names(&mut self, now: Instant) {
