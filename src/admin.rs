@@ -49,9 +49,13 @@ pub struct Admin {
     started: Instant,
 }
 
+/// Makes the body of `/topology`, JSON, anew at each call.
+pub type TopologyPage = Box<dyn Fn() -> String + Send + Sync>;
+
 /// What a connection needs to answer.
 struct State {
     stats: Stats,
+    topology: TopologyPage,
     hostname: String,
     started: Instant,
 }
@@ -85,10 +89,16 @@ impl Admin {
     /// # Errors
     /// When the socket cannot be registered with the current runtime. A failed accept is logged and
     /// tried again.
-    pub async fn serve(self, stats: Stats, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn serve(
+        self,
+        stats: Stats,
+        topology: TopologyPage,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let state = Arc::new(State {
             stats,
+            topology,
             hostname: self.hostname,
             started: self.started,
         });

@@ -41,29 +41,36 @@ impl BufferPool {
     }
 }
 
-/// What one socket still has to be sent.
+/// What one socket still has to be sent, and the sent bytes that may be needed once more.
 ///
 /// ```text
 ///   queue: [chunk][chunk]...   tail: [small writes, copied]
-///            ^ sent
+///           ^ released  ^ released + sent
 /// ```
-/// `sent` counts the bytes of the first chunk (of `tail`, if there is none) that are gone.
+/// Both offsets count from the start of the first chunk (of `tail`, if there is none). What is written stays
+/// until it is released, so that a request can be sent again if it was provably not executed.
 #[derive(Debug, Default)]
 pub struct OutBuf {
     queue: VecDeque<Bytes>,
     tail: Vec<u8>,
+    released: usize,
     sent: usize,
-    len: usize,
+    unsent: usize,
 }
 
 impl OutBuf {
     /// Unsent bytes.
     pub fn len(&self) -> usize {
-        self.len
+        self.unsent
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.unsent == 0
+    }
+
+    /// Bytes held: unsent, and sent but not released.
+    pub fn retained(&self) -> usize {
+        self.sent + self.unsent
     }
 
     /// The `Vec` to append to, with memory if it has none yet.
@@ -74,8 +81,9 @@ impl OutBuf {
         &mut self.tail
     }
 
+    #[inline]
     pub fn extend(&mut self, bytes: &[u8], pool: &mut BufferPool) {
-        self.len += bytes.len();
+        self.unsent += bytes.len();
         self.tail(pool).extend_from_slice(bytes);
     }
 
@@ -84,7 +92,7 @@ impl OutBuf {
         let tail = self.tail(pool);
         let before = tail.len();
         write(tail);
-        self.len += self.tail.len() - before;
+        self.unsent += self.tail.len() - before;
     }
 
     /// Appends bytes that already own their memory.
@@ -92,92 +100,111 @@ impl OutBuf {
         if bytes.len() < SHARE_FROM {
             return self.extend(&bytes, pool);
         }
-        self.len += bytes.len();
+        self.unsent += bytes.len();
         if !self.tail.is_empty() {
             let mut full = Bytes::from(std::mem::take(&mut self.tail));
-            if self.queue.is_empty() && self.sent > 0 {
-                full = full.slice(self.sent..);
-                self.sent = 0;
+            if self.queue.is_empty() {
+                full = full.slice(std::mem::take(&mut self.released)..);
             }
-            self.queue.push_back(full);
+            if !full.is_empty() {
+                self.queue.push_back(full);
+            }
         }
         self.queue.push_back(bytes);
     }
 
-    /// Writes once, as much as the socket takes. Returns the bytes written.
+    /// Writes once, as much as the socket takes. Returns the bytes written, which stay until released.
     ///
     /// # Errors
     /// Whatever `write` answers; `WouldBlock` among it.
     pub fn write_to(
         &mut self,
-        pool: &mut BufferPool,
         write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let mut skip = self.released + self.sent;
         let written = if self.queue.is_empty() {
-            write(&[IoSlice::new(&self.tail[self.sent..])])?
+            write(&[IoSlice::new(&self.tail[skip..])])?
         } else {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let mut used = 0;
-            for chunk in self.queue.iter().take(MAX_SLICES) {
-                let from = if used == 0 { self.sent } else { 0 };
-                slices[used] = IoSlice::new(&chunk[from..]);
-                used += 1;
-            }
-            if used < MAX_SLICES && !self.tail.is_empty() {
-                slices[used] = IoSlice::new(&self.tail);
-                used += 1;
+            for chunk in self.queue.iter().map(Bytes::as_ref).chain([&self.tail[..]]) {
+                if skip >= chunk.len() {
+                    skip -= chunk.len();
+                } else if used < MAX_SLICES {
+                    slices[used] = IoSlice::new(&chunk[skip..]);
+                    used += 1;
+                    skip = 0;
+                } else {
+                    break;
+                }
             }
             write(&slices[..used])?
         };
-        self.advance(written, pool);
+        debug_assert!(written <= self.unsent);
+        self.unsent -= written;
+        self.sent += written;
         Ok(written)
     }
 
-    fn advance(&mut self, written: usize, pool: &mut BufferPool) {
-        debug_assert!(written <= self.len);
-        self.len -= written;
-        self.sent += written;
+    /// Forgets the first `n` bytes, which must be written.
+    #[inline]
+    pub fn release(&mut self, n: usize, pool: &mut BufferPool) {
+        debug_assert!(n <= self.sent);
+        self.sent -= n;
+        self.released += n;
+        if self.retained() == 0 {
+            return self.clear(pool);
+        }
         while let Some(front) = self.queue.front() {
-            if self.sent < front.len() {
+            if self.released < front.len() {
                 return;
             }
-            self.sent -= front.len();
+            self.released -= front.len();
             self.queue.pop_front();
         }
-        if self.len == 0 {
-            self.sent = 0;
-            self.queue = VecDeque::new();
-            pool.give(std::mem::take(&mut self.tail));
-        } else if self.sent > 64 * 1024 && self.sent * 2 > self.tail.len() {
+        if self.released > 64 * 1024 && self.released * 2 > self.tail.len() {
             // A socket that never catches up would otherwise let `tail` grow for ever.
-            self.tail.drain(..self.sent);
-            self.sent = 0;
+            self.tail.drain(..self.released);
+            self.released = 0;
         }
     }
 
-    /// Takes out everything behind the first `keep` unsent bytes.
-    pub fn split_off(&mut self, keep: usize) -> Vec<u8> {
-        let mut all = Vec::with_capacity(self.len);
-        let mut skip = self.sent;
+    /// A copy of `len` retained bytes from offset `from` on, 0 being the first that is not released.
+    pub fn copy(&self, from: usize, len: usize) -> Vec<u8> {
+        let mut copy = Vec::with_capacity(len);
+        let mut skip = self.released + from;
         for chunk in self.queue.iter().map(Bytes::as_ref).chain([&self.tail[..]]) {
-            let from = skip.min(chunk.len());
-            all.extend_from_slice(&chunk[from..]);
-            skip -= from;
+            if skip >= chunk.len() {
+                skip -= chunk.len();
+                continue;
+            }
+            let most = (len - copy.len()).min(chunk.len() - skip);
+            copy.extend_from_slice(&chunk[skip..skip + most]);
+            skip = 0;
+            if copy.len() == len {
+                break;
+            }
         }
-        let rest = all.split_off(keep.min(all.len()));
+        copy
+    }
+
+    /// Drops everything behind the first `keep` retained bytes; none of that may be written yet.
+    pub fn truncate(&mut self, keep: usize) {
+        debug_assert!(self.sent <= keep && keep <= self.retained());
+        let kept = self.copy(0, keep);
+        self.unsent = keep - self.sent;
         self.queue.clear();
-        self.sent = 0;
-        self.len = all.len();
-        self.tail = all;
-        rest
+        self.tail = kept;
+        self.released = 0;
     }
 
     /// Drops everything.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         pool.give(std::mem::take(&mut self.tail));
         self.queue = VecDeque::new();
+        self.released = 0;
         self.sent = 0;
-        self.len = 0;
+        self.unsent = 0;
     }
 }
 
@@ -191,7 +218,8 @@ mod tests {
         Extend(Vec<u8>),
         Push(usize, u8),
         Write(usize),
-        Split(usize),
+        Release(usize),
+        Truncate(usize),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -199,7 +227,8 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 0..40).prop_map(Step::Extend),
             (0usize..3 * SHARE_FROM, any::<u8>()).prop_map(|(n, b)| Step::Push(n, b)),
             (0usize..70_000).prop_map(Step::Write),
-            (0usize..20_000).prop_map(Step::Split),
+            (0usize..70_000).prop_map(Step::Release),
+            (0usize..20_000).prop_map(Step::Truncate),
         ]
     }
 
@@ -208,7 +237,9 @@ mod tests {
         fn sends_what_was_appended_in_order(steps in proptest::collection::vec(step(), 0..60)) {
             let mut pool = BufferPool::default();
             let mut out = OutBuf::default();
+            // What is retained, of which the first `sent` are written.
             let mut model: Vec<u8> = Vec::new();
+            let mut written = 0;
             for step in steps {
                 match step {
                     Step::Extend(bytes) => {
@@ -222,7 +253,7 @@ mod tests {
                     Step::Write(most) => {
                         let mut sent = Vec::new();
                         if !out.is_empty() {
-                            out.write_to(&mut pool, |slices| {
+                            out.write_to(|slices| {
                                 for slice in slices {
                                     let room = most - sent.len();
                                     sent.extend_from_slice(&slice[..slice.len().min(room)]);
@@ -230,17 +261,24 @@ mod tests {
                                 Ok(sent.len())
                             }).unwrap();
                         }
-                        prop_assert_eq!(&model[..sent.len()], &sent[..]);
-                        model.drain(..sent.len());
+                        prop_assert_eq!(&model[written..written + sent.len()], &sent[..]);
+                        written += sent.len();
                     }
-                    Step::Split(keep) => {
-                        let rest = out.split_off(keep);
-                        let keep = keep.min(model.len());
-                        prop_assert_eq!(&model[keep..], &rest[..]);
+                    Step::Release(n) => {
+                        let n = n.min(written);
+                        out.release(n, &mut pool);
+                        model.drain(..n);
+                        written -= n;
+                    }
+                    Step::Truncate(unsent) => {
+                        let keep = (written + unsent).min(model.len());
+                        prop_assert_eq!(&out.copy(keep, model.len() - keep)[..], &model[keep..]);
+                        out.truncate(keep);
                         model.truncate(keep);
                     }
                 }
-                prop_assert_eq!(out.len(), model.len());
+                prop_assert_eq!(out.len(), model.len() - written);
+                prop_assert_eq!(out.retained(), model.len());
             }
         }
     }
@@ -250,11 +288,13 @@ mod tests {
         let mut pool = BufferPool::default();
         let mut out = OutBuf::default();
         out.extend(&[7; 1000], &mut pool);
-        out.write_to(&mut pool, |s| Ok(s[0].len())).unwrap();
+        let n = out.write_to(|s| Ok(s[0].len())).unwrap();
+        out.release(n, &mut pool);
         assert_eq!(out.tail.capacity(), 0);
         assert_eq!(pool.free.len(), 1);
         out.extend(&vec![7; 1 << 20], &mut pool);
-        out.write_to(&mut pool, |s| Ok(s[0].len())).unwrap();
+        let n = out.write_to(|s| Ok(s[0].len())).unwrap();
+        out.release(n, &mut pool);
         assert_eq!(pool.free.len(), 0);
     }
 }

@@ -31,9 +31,12 @@
 //!
 //! # The way of a change
 //! ```text
-//! workers: failed connections, answers of suspects --Event--> topology/task.rs <-- clock, host names
+//! sentinels: events, answers --> topology/sentinel/task: links to all of them
+//!     topology/sentinel/watcher decides: hold, switch, release --Update--------v
+//! workers: failed connections, refusals, answers of suspects --Event--> topology/task.rs <-- clock, names
 //!     topology/eject.rs, topology/resolve.rs decide --Update--> topology/publish.rs: version + 1
-//!     --watch--> each worker: Front::apply -> Backends::apply keeps, retires, opens connections
+//!     --watch--> each worker: Front::apply -> Backends::apply keeps, retires, opens connections;
+//!                backend/hold.rs: requests of a held server wait, and go on at its new address
 //! ```
 //! The topology task is the only writer. Nothing but finished snapshots reaches the data path, and a
 //! request only ever reads the worker's own copy.

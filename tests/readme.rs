@@ -30,10 +30,10 @@ fn the_table_of_keys_is_complete_and_right() {
         let default = option
             .default
             .map_or_else(|| option.absent.to_owned(), |d| format!("`{d}`"));
-        let new = if option.nutcracker {
-            ""
-        } else {
-            " Not in twemproxy."
+        let new = match (option.nutcracker, option.needs_sentinels) {
+            (true, _) => "",
+            (false, false) => " Not in twemproxy.",
+            (false, true) => " Only with `sentinels`.",
         };
         writeln!(
             table,

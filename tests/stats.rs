@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ impl Port {
                 .expect("runtime");
             let stopped = async move { drop(stopped.await) };
             runtime
-                .block_on(admin.serve(served, stopped))
+                .block_on(admin.serve(served, Box::new(counted()), stopped))
                 .expect("serve");
         });
         Port {
@@ -80,6 +81,12 @@ impl Drop for Port {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A page that says how often it was asked for.
+fn counted() -> impl Fn() -> String + Send + Sync {
+    let calls = AtomicUsize::new(0);
+    move || format!("{{\"calls\":{}}}\n", calls.fetch_add(1, Relaxed) + 1)
 }
 
 fn read_all(mut stream: TcpStream) -> io::Result<String> {
@@ -175,6 +182,18 @@ fn http_serves_the_same_text() {
         );
         assert!(body.ends_with("}\n"), "{body:?}");
         assert_eq!(json(&body)["alpha"]["server_ejects"], 9);
+    }
+}
+
+#[test]
+fn the_topology_is_made_anew_at_each_request() {
+    let port = Port::start();
+    for calls in 1..=2 {
+        let (status, headers, body) = parts(&port.ask("GET /topology HTTP/1.0\r\n\r\n"));
+        assert!(status.ends_with(" 200 OK"), "{status}");
+        let json_type = "content-type: application/json".to_string();
+        assert!(headers.contains(&json_type), "{headers:?}");
+        assert_eq!(json(&body)["calls"], calls);
     }
 }
 

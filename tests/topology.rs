@@ -131,11 +131,13 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
             client_pending_limit: 1 << 10,
             client_output_limit: 1 << 26,
         },
+        sentinel: None,
         servers: (0..)
             .zip(servers)
             .map(|(position, &(host, port))| ServerConfig {
                 name: format!("server{position}"),
                 named: true,
+                master: None,
                 address: Address::Tcp {
                     host: host.to_string(),
                     port,

@@ -29,6 +29,11 @@ const ROUTES: &[Route] = &[
         body: State::report,
     },
     Route {
+        path: "/topology",
+        content_type: JSON,
+        body: |state| (state.topology)(),
+    },
+    Route {
         path: "/version",
         content_type: JSON,
         body: version,

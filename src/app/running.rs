@@ -53,8 +53,14 @@ impl Running {
             client_limit: prepared.client_limit,
             pools: config.pools.len() as u16,
         });
+        let pages = topology.pages(stats.clone());
+        let page = Box::new(move || {
+            let mut text = serde_json::to_string(&pages()).expect("keys are text");
+            text.push('\n');
+            text
+        });
         tokio::task::spawn_local(async move {
-            if let Err(error) = admin.serve(stats, future::pending()).await {
+            if let Err(error) = admin.serve(stats, page, future::pending()).await {
                 tracing::error!("the statistics port is closed: {error}");
             }
         });

@@ -23,12 +23,24 @@ pub(super) struct InFlight {
     pub call: Call,
     /// When it was queued, in the worker's milliseconds.
     pub since: u32,
+    /// It was sent once already and is not sent a third time.
+    pub repeated: bool,
     /// Stream offset behind its last byte.
     pub end: u64,
 }
 
+/// A request that the server refused to execute: it may be sent elsewhere, or get this reply.
+#[derive(Debug)]
+pub(super) struct Bounced {
+    pub entry: InFlight,
+    pub request: Vec<u8>,
+    pub reply: Vec<u8>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Has no socket and gets none before the hold on its server ends.
+    Waiting,
     /// Requests queue up until the server has accepted us.
     Connecting,
     Ready,
@@ -39,7 +51,7 @@ pub(super) enum State {
 }
 
 /// What a batch of replies tells about the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Batch {
     pub replies: u64,
     pub bytes: u64,
@@ -47,6 +59,8 @@ pub(super) struct Batch {
     pub unwell: bool,
     /// Among them the first of the connection that says that the server wants a password.
     pub locked: bool,
+    /// Requests that the server refused to execute because of its role or state.
+    pub bounced: Vec<Bounced>,
 }
 
 #[derive(Debug)]
@@ -59,10 +73,10 @@ pub struct Connection {
     pub(super) endpoint: Endpoint,
     pub(super) state: State,
     pub(super) fifo: VecDeque<InFlight>,
-    out: OutBuf,
-    consumed: u64,
-    written: u64,
-    appended: u64,
+    pub(super) out: OutBuf,
+    pub(super) consumed: u64,
+    pub(super) written: u64,
+    pub(super) appended: u64,
     scanner: ReplyScanner,
     /// The incomplete header at the end of the last read.
     partial: Vec<u8>,
@@ -75,21 +89,31 @@ pub struct Connection {
     no_password: Option<Failure>,
     told_locked: bool,
     /// It began with requests of an earlier connection.
-    adopted: bool,
+    pub(super) adopted: bool,
+    /// How many requests at the front came back from an earlier connection.
+    pub(super) returned: usize,
+    /// Part of the head's reply has been handed on.
+    pub(super) begun: bool,
+    /// The server answers only while it is a master: what it refuses as none is not handed on.
+    gated: bool,
+    /// When to give up on replies still due, once the server has moved.
+    pub(super) ends_by: Option<u32>,
     /// Requests and their bytes queued since the last report.
     fresh: [u64; 2],
     /// What this connection has added to the server's gauges.
-    reported: [u64; 4],
+    reported: [u64; 6],
 }
 
 impl Connection {
-    /// `no_password`: in place of the server's `-NOAUTH`, which names no server.
+    /// `no_password`: in place of the server's `-NOAUTH`, which names no server. `gated`: a refusal to
+    /// execute because of the server's role is not handed on.
     pub(super) fn new(
         (pool, server): (u16, u16),
         resp: Resp,
         lane: u32,
         endpoint: Endpoint,
         no_password: Option<Failure>,
+        gated: bool,
     ) -> Self {
         Connection {
             pool,
@@ -111,8 +135,12 @@ impl Connection {
             no_password,
             told_locked: false,
             adopted: false,
+            returned: 0,
+            begun: false,
+            gated,
+            ends_by: None,
             fresh: [0; 2],
-            reported: [0; 4],
+            reported: [0; 6],
         }
     }
 
@@ -123,6 +151,7 @@ impl Connection {
         self.fifo.push_back(InFlight {
             call,
             since: now,
+            repeated: false,
             end: self.appended,
         });
     }
@@ -163,10 +192,9 @@ impl Connection {
     /// Whatever `write` answers.
     pub fn write_to(
         &mut self,
-        buffers: &mut BufferPool,
         write: impl FnOnce(&[std::io::IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<usize> {
-        let n = self.out.write_to(buffers, write)?;
+        let n = self.out.write_to(write)?;
         self.written += n as u64;
         Ok(n)
     }
@@ -178,58 +206,101 @@ impl Connection {
 
     /// Takes a read ([`Connection::partial`] in front of it) and hands the replies on.
     ///
-    /// # Errors
-    /// The server's output makes no sense; the connection must be closed. What was understood before has
-    /// been handed on.
+    /// With an error the server's output makes no sense and the connection must be closed; what was
+    /// understood before has been handed on.
     pub(super) fn handle_bytes<R: Replies>(
         &mut self,
         input: &[u8],
         turn: &mut Turn<'_, R>,
-    ) -> Result<Batch, Cause> {
+    ) -> (Batch, Result<(), Cause>) {
         let mut batch = Batch::default();
-        let mut at = 0;
-        while at < input.len() {
-            let rest = &input[at..];
-            let begun = self.scanner.in_reply();
-            let piece = self.scanner.scan(rest).map_err(Cause::BadReply)?;
-            let bytes = &rest[..piece.len];
-            at += piece.len;
-            if bytes.is_empty() {
-                break;
-            }
-            // A push is no reply; nothing of ours asks for one, so nobody waits for it.
-            if self.scanner.kind() != b'>' {
-                let Some(&head) = self.fifo.front() else {
-                    return Err(unasked(bytes));
-                };
-                let substitute = match bytes {
-                    [b'-', ..] if !begun => self.judge_error(bytes, piece.end, &mut batch),
-                    _ => None,
-                };
-                match substitute {
-                    None => (turn.replies).reply(head.call, bytes, piece.end, turn.buffers),
-                    Some(failure) => {
-                        (turn.replies).fail(head.call, &failure, Fate::NotSent, turn.buffers);
-                    }
-                }
-                batch.bytes += piece.len as u64;
-                if piece.end {
-                    self.consumed = head.end;
-                    self.fifo.pop_front();
-                    batch.replies += 1;
-                }
-            }
-            if !piece.end {
-                break;
-            }
-        }
+        let base = self.consumed;
+        let result = self.take_replies(input, turn, base, &mut batch);
+        self.out
+            .release((self.consumed - base) as usize, turn.buffers);
+        let taken = match result {
+            Ok(taken) => taken,
+            Err(cause) => return (batch, Err(cause)),
+        };
         self.partial.clear();
-        if at < input.len() {
-            self.partial.extend_from_slice(&input[at..]);
+        if taken < input.len() {
+            self.partial.extend_from_slice(&input[taken..]);
         } else if self.partial.capacity() > SHARE_FROM {
             self.partial = Vec::new();
         }
-        Ok(batch)
+        (batch, Ok(()))
+    }
+
+    /// Answers how much of `input` was taken. `base`: the stream offset of the first retained byte.
+    fn take_replies<R: Replies>(
+        &mut self,
+        input: &[u8],
+        turn: &mut Turn<'_, R>,
+        base: u64,
+        batch: &mut Batch,
+    ) -> Result<usize, Cause> {
+        let mut at = 0;
+        while at < input.len() {
+            let rest = &input[at..];
+            let piece = self.scanner.scan(rest).map_err(Cause::BadReply)?;
+            let bytes = &rest[..piece.len];
+            // A push is no reply; nothing of ours asks for one, so nobody waits for it.
+            if self.scanner.kind() == b'>' {
+                at += piece.len;
+                if piece.end {
+                    continue;
+                }
+                break;
+            }
+            let Some(&head) = self.fifo.front() else {
+                return Err(unasked(bytes));
+            };
+            // Nor does it answer what has not been sent.
+            if head.end > self.written {
+                return Err(unasked(bytes));
+            }
+            if self.gated && !self.begun && bytes.first() == Some(&b'-') {
+                if !piece.end && rest.len() <= LONGEST_REFUSAL {
+                    // It must be read whole before anything of it is handed on.
+                    self.scanner = ReplyScanner::default();
+                    break;
+                }
+                if piece.end && !head.repeated && is_refusal(bytes) {
+                    let from = (self.consumed - base) as usize;
+                    batch.bounced.push(Bounced {
+                        entry: head,
+                        request: self.out.copy(from, (head.end - self.consumed) as usize),
+                        reply: bytes.to_vec(),
+                    });
+                    self.pop(head);
+                    at += piece.len;
+                    continue;
+                }
+            }
+            batch.bytes += piece.len as u64;
+            at += piece.len;
+            // Half a header is no part of the reply yet: if no more comes, the reply has not begun.
+            if bytes.is_empty() {
+                break;
+            }
+            let substitute = match bytes {
+                [b'-', ..] if !self.begun => self.judge_error(bytes, piece.end, batch),
+                _ => None,
+            };
+            match substitute {
+                None => (turn.replies).reply(head.call, bytes, piece.end, turn.buffers),
+                Some(failure) => {
+                    (turn.replies).fail(head.call, &failure, Fate::NotSent, turn.buffers);
+                }
+            }
+            self.begun = true;
+            if !piece.end {
+                break;
+            }
+            self.pop(head);
+            batch.replies += 1;
+        }
+        Ok(at)
     }
 
     /// What the start of an error reply says about the server; answers what the client is told instead.
@@ -246,45 +317,17 @@ impl Connection {
         Some(failure)
     }
 
-    /// Splits off the requests of which no byte was written, with their bytes: they were provably not
-    /// executed and may go elsewhere.
-    pub(super) fn take_unsent(&mut self) -> (VecDeque<InFlight>, Vec<u8>) {
-        let mut start = self.consumed;
-        let first = self.fifo.iter().position(|entry| {
-            let untouched = start >= self.written;
-            start = entry.end;
-            untouched
-        });
-        let Some(first) = first else {
-            return (VecDeque::new(), Vec::new());
-        };
-        let from = match first {
-            0 => self.consumed,
-            n => self.fifo[n - 1].end,
-        };
-        let unsent = self.fifo.split_off(first);
-        let bytes = self.out.split_off((from - self.written) as usize);
-        self.appended = from;
-        (unsent, bytes)
+    #[inline]
+    fn pop(&mut self, head: InFlight) {
+        self.consumed = head.end;
+        self.fifo.pop_front();
+        self.begun = false;
+        self.returned = self.returned.saturating_sub(1);
     }
 
-    /// Takes over what [`Connection::take_unsent`] of another gave; only for a fresh connection.
-    pub(super) fn adopt(
-        &mut self,
-        unsent: VecDeque<InFlight>,
-        bytes: &[u8],
-        buffers: &mut BufferPool,
-    ) {
-        debug_assert!(self.fifo.is_empty() && self.appended == 0);
-        let Some(last) = unsent.back() else { return };
-        let base = last.end - bytes.len() as u64;
-        self.appended = bytes.len() as u64;
-        self.out.extend(bytes, buffers);
-        self.adopted = true;
-        self.fifo = unsent;
-        for entry in &mut self.fifo {
-            entry.end -= base;
-        }
+    /// Bytes it holds, sent ones among them.
+    pub(super) fn retained(&self) -> usize {
+        self.out.retained()
     }
 
     /// Did it get an earlier connection's requests and send none of them?
@@ -302,14 +345,17 @@ impl Connection {
         stats.requests.add(requests);
         stats.request_bytes.add(bytes);
         let sent = self.fifo.partition_point(|entry| entry.end <= self.written);
+        let waits = u64::from(self.state == State::Waiting);
         let now = if self.state == State::Dead {
-            [0; 4]
+            [0; 6]
         } else {
             [
                 (self.fifo.len() - sent) as u64,
                 self.out.len() as u64,
                 sent as u64,
                 self.written.saturating_sub(self.consumed),
+                waits * self.fifo.len() as u64,
+                waits * self.out.len() as u64,
             ]
         };
         let gauges = [
@@ -317,12 +363,24 @@ impl Connection {
             &stats.in_queue_bytes,
             &stats.out_queue,
             &stats.out_queue_bytes,
+            &stats.held,
+            &stats.held_bytes,
         ];
         for ((gauge, now), before) in gauges.into_iter().zip(now).zip(&mut self.reported) {
             gauge.add(now.wrapping_sub(*before));
             *before = now;
         }
     }
+}
+
+/// Longest error line that is looked at whole before it is handed on.
+const LONGEST_REFUSAL: usize = 1024;
+
+/// Errors with which Redis says that it did not execute a request because of what it is at the moment.
+fn is_refusal(reply: &[u8]) -> bool {
+    [&b"-READONLY "[..], b"-LOADING ", b"-MASTERDOWN "]
+        .iter()
+        .any(|word| reply.starts_with(word))
 }
 
 /// Why a connection ends on which bytes came that answer nothing.
@@ -335,160 +393,5 @@ fn unasked(bytes: &[u8]) -> Cause {
             Cause::Dismissed(text)
         }
         None => Cause::Unasked,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::{Failure, Fate};
-
-    #[derive(Default)]
-    struct Seen(Vec<(u32, Vec<u8>, bool)>);
-
-    impl Replies for Seen {
-        fn reply(&mut self, call: Call, piece: &[u8], end: bool, _: &mut BufferPool) {
-            match self.0.last_mut() {
-                Some((slot, bytes, done)) if *slot == call.slot && !*done => {
-                    bytes.extend_from_slice(piece);
-                    *done = end;
-                }
-                _ => self.0.push((call.slot, piece.to_vec(), end)),
-            }
-        }
-
-        fn fail(&mut self, _: Call, _: &Failure, _: Fate, _: &mut BufferPool) {
-            unreachable!("a connection itself fails no call")
-        }
-    }
-
-    fn turn<'a>(replies: &'a mut Seen, buffers: &'a mut BufferPool) -> Turn<'a, Seen> {
-        Turn {
-            replies,
-            buffers,
-            now: 0,
-        }
-    }
-
-    fn call(slot: u32) -> Call {
-        Call {
-            client: 0,
-            generation: 0,
-            slot,
-            part: 0,
-            write: false,
-        }
-    }
-
-    fn connection() -> Connection {
-        let endpoint = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
-        Connection::new((0, 0), Resp::V2, 0, endpoint, None)
-    }
-
-    fn write(connection: &mut Connection, buffers: &mut BufferPool, n: usize) {
-        if n > 0 {
-            connection.write_to(buffers, |_| Ok(n)).unwrap();
-        }
-    }
-
-    #[test]
-    fn replies_meet_their_calls_in_order_at_any_split() {
-        let input = b"+A\r\n$3\r\nxyz\r\n>1\r\n+push\r\n*1\r\n:5\r\n";
-        for first in 0..input.len() {
-            let (mut c, mut buffers, mut seen) =
-                (connection(), BufferPool::default(), Seen::default());
-            for slot in 0..3 {
-                c.queue(call(slot), b"GET", 0, &mut buffers);
-            }
-            for part in [&input[..first], &input[first..]] {
-                let read = [c.partial(), part].concat();
-                c.handle_bytes(&read, &mut turn(&mut seen, &mut buffers))
-                    .unwrap();
-            }
-            let want: [(u32, &[u8]); 3] =
-                [(0, b"+A\r\n"), (1, b"$3\r\nxyz\r\n"), (2, b"*1\r\n:5\r\n")];
-            for ((slot, bytes, end), (want_slot, want_bytes)) in seen.0.iter().zip(want) {
-                assert_eq!(
-                    (*slot, &bytes[..], *end),
-                    (want_slot, want_bytes, true),
-                    "{first}"
-                );
-            }
-            assert!(c.fifo.is_empty());
-        }
-    }
-
-    #[test]
-    fn overload_errors_tell_of_the_server_and_values_that_look_alike_do_not() {
-        let unwell = |parts: &[&[u8]]| {
-            let (mut c, mut buffers, mut seen) =
-                (connection(), BufferPool::default(), Seen::default());
-            c.queue(call(0), b"GET", 0, &mut buffers);
-            let mut turn = turn(&mut seen, &mut buffers);
-            let batches = parts.iter().map(|part| {
-                let read = [c.partial(), part].concat();
-                c.handle_bytes(&read, &mut turn)
-            });
-            batches.fold(false, |any, batch| any | batch.unwrap().unwell)
-        };
-        assert!(unwell(&[b"-OOM command not allowed\r\n"]));
-        assert!(unwell(&[b"-LOADING Redis", b" is loading\r\n"]));
-        assert!(!unwell(&[b"$12\r\n", b"-OOM -OOM -O\r\n"]));
-        assert!(!unwell(&[b"+so ", b"-OOM \r\n"]));
-    }
-
-    #[test]
-    fn a_reply_without_a_request_is_refused() {
-        let full = Cause::Dismissed("ERR full".into());
-        for (bytes, cause) in [(&b"+OK\r\n"[..], Cause::Unasked), (b"-ERR full\r\n", full)] {
-            let (mut seen, mut buffers) = (Seen::default(), BufferPool::default());
-            let result = connection().handle_bytes(bytes, &mut turn(&mut seen, &mut buffers));
-            assert_eq!(result, Err(cause));
-        }
-    }
-
-    #[test]
-    fn unsent_requests_move_to_a_new_connection() {
-        // Requests of 4, 6 and 2 bytes; how many are provably unsent after n written bytes?
-        for (written, kept) in [(0, 0), (1, 1), (4, 1), (5, 2), (10, 2), (11, 3), (12, 3)] {
-            let (mut old, mut buffers) = (connection(), BufferPool::default());
-            for (slot, request) in [&b"aaaa"[..], b"bbbbbb", b"cc"].into_iter().enumerate() {
-                old.queue(call(slot as u32), request, 0, &mut buffers);
-            }
-            write(&mut old, &mut buffers, written);
-            let (unsent, bytes) = old.take_unsent();
-            assert_eq!(old.fifo.len(), kept, "{written}");
-            let all = b"aaaabbbbbbcc";
-            let offset = [0, 4, 10, 12][kept];
-            assert_eq!(bytes, &all[offset..]);
-            assert_eq!(old.unsent(), offset - written);
-            let mut new = connection();
-            new.adopt(unsent, &bytes, &mut buffers);
-            assert_eq!(new.fifo.len(), 3 - kept);
-            assert_eq!(new.fifo.back().map_or(0, |e| e.end), (12 - offset) as u64);
-        }
-    }
-
-    #[test]
-    fn gauges_follow_the_queues() {
-        let (mut c, mut buffers, stats) =
-            (connection(), BufferPool::default(), ServerStats::default());
-        c.queue(call(0), b"aaaa", 0, &mut buffers);
-        c.queue(call(1), b"bb", 0, &mut buffers);
-        write(&mut c, &mut buffers, 5);
-        c.report(&stats);
-        let read = |s: &ServerStats| {
-            [
-                &s.in_queue,
-                &s.in_queue_bytes,
-                &s.out_queue,
-                &s.out_queue_bytes,
-            ]
-            .map(|g| g.get())
-        };
-        assert_eq!(read(&stats), [1, 1, 1, 5]);
-        c.state = State::Dead;
-        c.report(&stats);
-        assert_eq!(read(&stats), [0; 4]);
     }
 }

@@ -47,10 +47,16 @@ pub enum Cause {
     Unasked,
     /// The server's host name has no address.
     Unresolved,
+    /// Sentinel has no master for the server; why.
+    NoMaster(Arc<str>),
     /// No server of the pool is in the ring.
     AllEjected,
     /// Too many bytes wait for servers already.
     Overloaded,
+    /// The server is switching masters and enough requests wait for that already.
+    HoldFull,
+    /// The server has moved and its old address did not answer in time.
+    Moved,
 }
 
 impl Cause {
@@ -82,7 +88,10 @@ impl fmt::Display for Cause {
             Cause::BadReply(reason) => write!(f, "Invalid argument in a reply ({reason})"),
             Cause::Unasked => f.write_str("Invalid argument: a reply that nothing asked for"),
             Cause::Unresolved => f.write_str("Host is down (its name has no address)"),
+            Cause::NoMaster(why) => write!(f, "No master ({why})"),
             Cause::AllEjected => f.write_str("Connection refused: all servers are ejected"),
+            Cause::HoldFull => f.write_str("Switching masters, too many requests wait: try again"),
+            Cause::Moved => f.write_str("Connection given up after a switch of masters"),
             Cause::Overloaded => f.write_str("Out of memory: too much is waiting to be sent"),
         }
     }
@@ -113,7 +122,13 @@ impl Failure {
     pub fn blames_server(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Unresolved | Cause::AllEjected | Cause::Overloaded | Cause::NoResp3(_)
+            Cause::Unresolved
+                | Cause::NoMaster(_)
+                | Cause::AllEjected
+                | Cause::Overloaded
+                | Cause::HoldFull
+                | Cause::Moved
+                | Cause::NoResp3(_)
         )
     }
 }

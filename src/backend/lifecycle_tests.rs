@@ -124,6 +124,10 @@ fn errors_of_an_unwell_server_count_and_values_that_look_like_them_do_not() {
         let mut world = World::new(pool());
         let id = world.queue(0).unwrap();
         world.backends.handle_connected(id);
+        world
+            .backends
+            .flush(id, |slices| Ok(slices[0].len()))
+            .unwrap();
         for read in reads {
             assert!(world.with_turn(|backends, turn| backends.handle_bytes(id, read, turn)));
         }

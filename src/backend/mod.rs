@@ -6,13 +6,21 @@
 //! `task.rs` the sockets. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod connection;
+#[cfg(test)]
+mod connection_tests;
+#[cfg(test)]
+mod ending_tests;
 mod failure;
+mod hold;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
 #[cfg(test)]
+mod model_steps_tests;
+#[cfg(test)]
 mod model_tests;
 mod pool;
+mod stray;
 
 pub use connection::Connection;
 pub use failure::{Cause, Failure, Fate};

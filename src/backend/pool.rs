@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::connection::Connection;
+use super::connection::{Connection, State};
 use super::{Call, Cause, Failure};
 use crate::backoff::Backoff;
 use crate::buffer::BufferPool;
@@ -56,6 +56,23 @@ pub(super) struct Server {
     pub(super) gates: [Gate; 2],
     /// A failure was reported and no reply since.
     pub(super) blamed: bool,
+    pub(super) hold: Hold,
+    /// When requests were last held because the server said that it is no master.
+    pub(super) last_symptom: Option<u32>,
+}
+
+/// Do a server's requests wait, and for what?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    No,
+    /// For the end of a failover; the topology says when that is.
+    Announced,
+    /// For the topology to learn what a reply gave away: the server is no master. At most until then.
+    Symptom {
+        until: u32,
+    },
+    /// For the server to accept connections again, each request as long as `outage_hold` allows.
+    Outage,
 }
 
 /// When a new connection may be tried.
@@ -81,9 +98,9 @@ pub struct Backends {
     pub(super) pools: Vec<Pool>,
     pub(super) connections: Slab<Connection>,
     pub(super) stats: Arc<WorkerStats>,
-    /// Bytes that wait to be sent on all connections.
-    pub(super) unsent: usize,
-    pub(super) max_unsent: usize,
+    /// Bytes of requests on all connections, sent ones that are not answered among them.
+    pub(super) retained: usize,
+    pub(super) max_retained: usize,
     pub(super) dirty: Vec<ConnectionId>,
     pub(super) opening: Vec<ConnectionId>,
     pub(super) dead: Vec<ConnectionId>,
@@ -92,21 +109,18 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// `max_unsent`: bytes that may wait for all servers together before requests are refused.
+    /// `max_retained`: bytes that requests to all servers may take before more are refused.
     pub fn new(
         topology: Arc<Topology>,
         stats: Arc<WorkerStats>,
-        max_unsent: usize,
+        max_retained: usize,
         seed: u32,
     ) -> Backends {
         let pools = topology.pools.iter().map(|pool| Pool {
             who: format!("pool {}", pool.config.name).into(),
             config: pool.config.clone(),
-            servers: pool
-                .config
-                .servers
-                .iter()
-                .map(|s| Server::new(&pool.config, s))
+            servers: (pool.config.servers.iter().zip(&pool.servers))
+                .map(|(config, server)| Server::new(&pool.config, config, server.held))
                 .collect(),
         });
         Backends {
@@ -114,8 +128,8 @@ impl Backends {
             topology,
             connections: Slab::new(),
             stats,
-            unsent: 0,
-            max_unsent,
+            retained: 0,
+            max_retained,
             dirty: Vec::new(),
             opening: Vec::new(),
             dead: Vec::new(),
@@ -128,9 +142,9 @@ impl Backends {
         &self.topology
     }
 
-    /// Bytes that wait to be sent to servers.
-    pub fn unsent(&self) -> usize {
-        self.unsent
+    /// Bytes that requests without a reply take.
+    pub fn retained(&self) -> usize {
+        self.retained
     }
 
     /// The server for `key`, or why there is none.
@@ -157,15 +171,30 @@ impl Backends {
         now: u32,
     ) -> Result<ConnectionId, Failure> {
         let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
-        let lanes = &known.lanes[resp as usize];
-        let lane = match lanes.len() {
+        let lane = match known.lanes[resp as usize].len() {
             1 => 0,
             n => client as usize % n,
         };
-        if self.unsent > self.max_unsent {
+        if self.retained > self.max_retained {
             return Err(known.failure(Cause::Overloaded));
         }
-        match lanes[lane] {
+        if known.hold != Hold::No && self.is_full(pool, server) {
+            return Err(known.failure(Cause::HoldFull));
+        }
+        self.lane((pool, server), resp, lane, now)
+    }
+
+    /// The connection of a lane, opened if need be.
+    #[inline]
+    pub(super) fn lane(
+        &mut self,
+        (pool, server): (u16, u16),
+        resp: Resp,
+        lane: usize,
+        now: u32,
+    ) -> Result<ConnectionId, Failure> {
+        let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
+        match known.lanes[resp as usize][lane] {
             Some(id) => Ok(id),
             None => self.open((pool, server), resp, lane, now),
         }
@@ -182,23 +211,32 @@ impl Backends {
         let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
         let endpoint =
             &self.topology.pools[usize::from(pool)].servers[usize::from(server)].endpoint;
-        if let Endpoint::Unresolved(_) = endpoint {
-            return Err(known.failure(Cause::Unresolved));
+        let waits = known.hold != Hold::No;
+        match endpoint {
+            Endpoint::Unresolved(_) if !waits => return Err(known.failure(Cause::Unresolved)),
+            Endpoint::NoMaster(why) if !waits => {
+                return Err(known.failure(Cause::NoMaster(why.clone())));
+            }
+            _ => {}
         }
         let gate = &known.gates[resp as usize];
-        if gate.is_closed(now)
-            && let Some(cause) = &gate.failure
-        {
+        if let (true, false, Some(cause)) = (gate.is_closed(now), waits, &gate.failure) {
             return Err(known.failure(cause.clone()));
         }
-        let lockable = self.pools[usize::from(pool)].config.redis_auth.is_none();
-        let known = &mut self.pools[usize::from(pool)].servers[usize::from(server)];
-        let no_password = lockable.then(|| known.failure(Cause::NoPassword));
+        let config = &self.pools[usize::from(pool)].config;
+        let no_password = (config.redis_auth.is_none()).then(|| known.failure(Cause::NoPassword));
+        let gated = config.sentinel.is_some();
         let at = (pool, server);
-        let connection = Connection::new(at, resp, lane as u32, endpoint.clone(), no_password);
+        let mut connection =
+            Connection::new(at, resp, lane as u32, endpoint.clone(), no_password, gated);
+        if waits {
+            connection.state = State::Waiting;
+        }
         let id = self.connections.insert(connection) as ConnectionId;
-        known.lanes[resp as usize][lane] = Some(id);
-        self.opening.push(id);
+        self.server_mut(pool, server).lanes[resp as usize][lane] = Some(id);
+        if !waits {
+            self.opening.push(id);
+        }
         Ok(id)
     }
 
@@ -226,7 +264,7 @@ impl Backends {
     ) {
         let connection = &mut self.connections[id as usize];
         connection.queue(call, request, now, buffers);
-        self.unsent += request.len();
+        self.retained += request.len();
         self.mark(id);
     }
 
@@ -241,14 +279,14 @@ impl Backends {
     ) {
         let len = request.len();
         self.connections[id as usize].queue_owned(call, request, now, buffers);
-        self.unsent += len;
+        self.retained += len;
         self.mark(id);
     }
 
     /// Queues bytes of a request that [`Backends::send`] (perhaps of nothing) completes in this turn.
     pub fn append(&mut self, id: ConnectionId, bytes: &[u8], buffers: &mut BufferPool) {
         self.connections[id as usize].append(bytes, buffers);
-        self.unsent += bytes.len();
+        self.retained += bytes.len();
     }
 
     /// The shell has something to do for this connection.
@@ -308,16 +346,17 @@ impl Backends {
             && self.events.is_empty())
     }
 
-    /// How to open the connection.
-    pub fn plan(&self, id: ConnectionId) -> Option<Plan> {
-        let connection = self.connections.get(id as usize)?;
+    /// How to open the connection, or why it cannot be opened now.
+    pub fn plan(&self, id: ConnectionId) -> Result<Plan, Cause> {
+        let connection = &self.connections[id as usize];
         let pool = &self.pools[usize::from(connection.pool)];
         let target = match &connection.endpoint {
             Endpoint::Tcp(address) => Target::Tcp(*address),
             Endpoint::Unix(path) => Target::Unix(path.clone()),
-            Endpoint::Unresolved(_) => return None,
+            Endpoint::Unresolved(_) => return Err(Cause::Unresolved),
+            Endpoint::NoMaster(why) => return Err(Cause::NoMaster(why.clone())),
         };
-        Some(Plan {
+        Ok(Plan {
             target,
             config: pool.config.clone(),
             resp: connection.resp,
@@ -334,7 +373,6 @@ impl Backends {
     pub fn flush(
         &mut self,
         id: ConnectionId,
-        buffers: &mut BufferPool,
         mut write: impl FnMut(&[std::io::IoSlice<'_>]) -> std::io::Result<usize>,
     ) -> std::io::Result<()> {
         let Some(connection) = self.connections.get_mut(id as usize) else {
@@ -343,10 +381,7 @@ impl Backends {
         connection.dirty = false;
         let mut result = Ok(());
         while connection.is_ready() && connection.unsent() > 0 && result.is_ok() {
-            match connection.write_to(buffers, &mut write) {
-                Ok(n) => self.unsent -= n,
-                Err(error) => result = Err(error),
-            }
+            result = connection.write_to(&mut write).map(|_| ());
         }
         let stats = &self.stats.pools[usize::from(connection.pool)];
         connection.report(&stats.servers[usize::from(connection.server)]);
@@ -355,7 +390,7 @@ impl Backends {
 }
 
 impl Server {
-    fn new(pool: &PoolConfig, server: &crate::config::ServerConfig) -> Server {
+    fn new(pool: &PoolConfig, server: &crate::config::ServerConfig, held: bool) -> Server {
         let address = server.address.to_string();
         let who = if server.named {
             format!("server {address} ({})", server.name)
@@ -368,6 +403,8 @@ impl Server {
             lanes: [lanes(), lanes()],
             gates: [Gate::new(), Gate::new()],
             blamed: false,
+            hold: if held { Hold::Announced } else { Hold::No },
+            last_symptom: None,
         }
     }
 
@@ -390,7 +427,7 @@ impl Gate {
 
     /// Is it too early for another attempt? No pause is longer than the longest, so that one from before
     /// the clock went round is over.
-    fn is_closed(&self, now: u32) -> bool {
+    pub(super) fn is_closed(&self, now: u32) -> bool {
         let longest = BACKOFF_MAX.as_millis() as u32;
         (self.retry_at).is_some_and(|at| (1..=longest).contains(&at.wrapping_sub(now)))
     }
@@ -400,6 +437,11 @@ impl Gate {
         self.backoff.reset();
         self.retry_at = None;
     }
+}
+
+/// Is the wrapping millisecond clock at or behind `at`, which is never set further ahead than 24 days?
+pub(super) fn is_past(now: u32, at: u32) -> bool {
+    now.wrapping_sub(at) < u32::MAX / 2
 }
 
 /// xorshift32: spreads the `random` distribution and the backoff; nothing secret depends on it.

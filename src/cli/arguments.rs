@@ -27,7 +27,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch sentinel [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -42,6 +42,11 @@ pub struct Arguments {
     /// Check the configuration file, print every mistake in it with its reason, and exit
     #[arg(short = 't', long)]
     pub test_conf: bool,
+
+    /// With -t: also ask the sentinels and servers in the file now, print every problem with what to do
+    /// about it
+    #[arg(long, requires = "test_conf")]
+    pub live: bool,
 
     /// Run as a daemon; returns once clients can connect, or with the reason why they cannot
     #[arg(short = 'd', long)]
@@ -142,6 +147,36 @@ pub enum Command {
     /// are not UTF-8 are written as \\, \t, \n, \r and \xNN.
     #[command(args_override_self = true)]
     Locate(LocateArguments),
+
+    /// Print what each sentinel says about the master of each server
+    ///
+    /// Asks all sentinels of all pools now. A block for each pool, a row for each server, in columns
+    /// separated by two or more spaces: state, the server's name, its master's name in Sentinel, the
+    /// configured address, what each sentinel says (address, epoch, flags, or why it says nothing), and
+    /// what the node itself answers to ROLE. The state is ok, ! if somebody disagrees or the node is no
+    /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
+    #[command(args_override_self = true)]
+    Sentinel(SentinelArguments),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct SentinelArguments {
+    /// Configuration file
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "FILE",
+        default_value = "conf/nutcracker.yml"
+    )]
+    pub conf_file: PathBuf,
+
+    /// Pool to ask about [default: all that have sentinels]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+
+    /// Print this help and exit
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -180,7 +215,7 @@ reopens the log file; SIGTTIN and SIGTTOU raise and lower the log level.";
 /// Parses `arguments`, the program's name first.
 ///
 /// # Errors
-/// A mistake in nutcracker's words where it has them, or what `locate --help` has to say.
+/// A mistake in nutcracker's words where it has them, or what the `--help` of a sub-command has to say.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Mistake> {
     let mut command = Arguments::command();
     command.build();

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::arguments::{LocateArguments, PROGRAM};
+use super::mistake::nearest;
 use crate::config::{self, Config};
 use crate::distribution::Distribution;
 use crate::topology::{Pool, Topology};
@@ -62,14 +63,9 @@ fn find_pool(config: &Config, wanted: Option<&str>) -> Result<Arc<Pool>, String>
     }
 }
 
-fn unknown_pool(wanted: &str, names: &[&str]) -> String {
-    let nearest = names
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
-        .filter(|&(distance, name)| distance <= (name.len() / 3).max(1))
-        .min();
-    let meant = match nearest {
-        Some((_, name)) => format!(", did you mean '{name}'?"),
+pub(super) fn unknown_pool(wanted: &str, names: &[&str]) -> String {
+    let meant = match nearest(wanted, names) {
+        Some(name) => format!(", did you mean '{name}'?"),
         None => String::new(),
     };
     let names = names.join(", ");

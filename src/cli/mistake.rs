@@ -42,6 +42,10 @@ fn wording(command: &clap::Command, error: &clap::Error) -> String {
         (ErrorKind::UnknownArgument, Some(argument)) => {
             return unknown_argument(argument, text(ContextKind::SuggestedArg));
         }
+        // The one option that requires another.
+        (ErrorKind::MissingRequiredArgument, _) => {
+            return "option --live goes with -t (--test-conf) only".to_owned();
+        }
         (ErrorKind::InvalidSubcommand, _) => {
             let given = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             let meant = match error.get(ContextKind::SuggestedSubcommand) {
@@ -55,6 +59,16 @@ fn wording(command: &clap::Command, error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let first = rendered.lines().next().unwrap_or_default();
     first.strip_prefix("error: ").unwrap_or(first).to_owned()
+}
+
+/// The name that `wanted` is a slip of the pen away from.
+pub(super) fn nearest<'n>(wanted: &str, names: &[&'n str]) -> Option<&'n str> {
+    let near = names
+        .iter()
+        .map(|&name| (strsim::damerau_levenshtein(wanted, name), name))
+        .filter(|&(distance, name)| distance <= (name.len() / 3).max(1))
+        .min();
+    near.map(|(_, name)| name)
 }
 
 fn unknown_argument(given: &str, meant: Option<&str>) -> String {
@@ -151,6 +165,7 @@ mod tests {
                 "option --workers value 0 is not between 1 and 1024",
             ),
             ("--workers", "option --workers requires a number"),
+            ("--live", "option --live goes with -t (--test-conf) only"),
             ("locate -c", "option -c requires a file name"),
             ("locate --pool", "option --pool requires a string"),
         ] {

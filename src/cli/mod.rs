@@ -1,12 +1,14 @@
 //! The program's face: which of its modes a command line asks for, what is printed where, exit codes.
 //!
-//! What was asked for (help, version, counters, places of keys) goes to standard output, all else to
-//! standard error. nutcracker prints everything on standard error. As in nutcracker `-h`, `-V` and `-D`
+//! What was asked for (help, version, counters, places of keys, words of sentinels) goes to standard
+//! output, all else to standard error. nutcracker prints everything on standard error. As in nutcracker `-h`, `-V` and `-D`
 //! win over `-t`, and that over running; every failure exits with 1.
 
 mod arguments;
+mod live;
 mod locate;
 mod mistake;
+mod sentinel;
 
 use std::env;
 use std::io::{self, Write};
@@ -30,14 +32,16 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Some(Command::Locate(arguments)) = &arguments.command {
-        return locate::run(arguments);
+    match &arguments.command {
+        Some(Command::Locate(arguments)) => return locate::run(arguments),
+        Some(Command::Sentinel(arguments)) => return sentinel::run(arguments),
+        None => {}
     }
     if arguments.help || arguments.version || arguments.describe_stats {
         return print(&information(&arguments));
     }
     if arguments.test_conf {
-        return test_configuration(&arguments.conf_file);
+        return test_configuration(&arguments.conf_file, arguments.live);
     }
     app::run(&options(arguments))
 }
@@ -67,7 +71,14 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn test_configuration(file: &Path) -> ExitCode {
+/// For modes that ask others and then end.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+fn test_configuration(file: &Path, live: bool) -> ExitCode {
     let shown = file.display();
     match config::load(file) {
         Ok(loaded) => {
@@ -75,7 +86,11 @@ fn test_configuration(file: &Path) -> ExitCode {
                 eprintln!("{PROGRAM}: {warning}");
             }
             eprintln!("{PROGRAM}: configuration file '{shown}' syntax is ok");
-            ExitCode::SUCCESS
+            if live {
+                live::run(file, &loaded.config)
+            } else {
+                ExitCode::SUCCESS
+            }
         }
         Err(mistakes) => {
             for mistake in mistakes.to_string().lines() {

@@ -241,7 +241,7 @@ fn run(seed: u64) {
     }
     world.front.enforce_memory();
     assert_eq!(world.front.clients.buffered, 0);
-    assert_eq!(world.front.backends().unsent(), 0);
+    assert_eq!(world.front.backends().retained(), 0);
     assert_eq!(world.stats.pools[0].client_connections.get(), 0);
 }
 

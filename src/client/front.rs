@@ -356,11 +356,10 @@ impl Front {
         client.dirty = false;
         let mut result = Ok(());
         while !client.pipeline.out.is_empty() && result.is_ok() {
-            result = client
-                .pipeline
-                .out
-                .write_to(&mut self.buffers, &mut write)
-                .map(|_| ());
+            let out = &mut client.pipeline.out;
+            result = out
+                .write_to(&mut write)
+                .map(|n| out.release(n, &mut self.buffers));
         }
         let resumes = client.pause != Pause::No
             && client.may_resume(&self.clients.limits[usize::from(client.pool)]);
@@ -380,7 +379,7 @@ impl Front {
         id: ConnectionId,
         write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<()> {
-        self.backends.flush(id, &mut self.buffers, write)
+        self.backends.flush(id, write)
     }
 
     /// Clients with something to write; `spare` is an empty list to be filled next.
@@ -443,13 +442,13 @@ impl Front {
             }
         }
         let mut total = self.clients.buffered;
-        if total + self.backends.unsent() > self.memory_limit {
+        if total + self.backends.retained() > self.memory_limit {
             // The tasks of those chosen before may not have closed them yet.
             let leaving = self.clients.table.iter().map(|(_, client)| client);
             let leaving = leaving.filter(|client| client.state == State::Dead);
             total -= leaving.map(|client| client.accounted).sum::<usize>();
         }
-        while total + self.backends.unsent() > self.memory_limit {
+        while total + self.backends.retained() > self.memory_limit {
             let alive = self
                 .clients
                 .table
@@ -469,7 +468,7 @@ impl Front {
         }
         self.stats
             .buffered_bytes
-            .set((self.clients.buffered + self.backends.unsent()) as u64);
+            .set((self.clients.buffered + self.backends.retained()) as u64);
     }
 
     fn count_overflow(&self, pool: u16, why: &str) {

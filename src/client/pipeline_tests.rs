@@ -221,7 +221,7 @@ impl Model {
     fn write(&mut self, most: usize) {
         let received = &mut self.received;
         if !self.pipeline.out.is_empty() {
-            let written = self.pipeline.out.write_to(&mut self.buffers, |slices| {
+            let written = self.pipeline.out.write_to(|slices| {
                 let before = received.len();
                 for slice in slices {
                     let room = most - (received.len() - before);
@@ -229,7 +229,8 @@ impl Model {
                 }
                 Ok(received.len() - before)
             });
-            written.expect("this socket takes all");
+            let written = written.expect("this socket takes all");
+            self.pipeline.out.release(written, &mut self.buffers);
         }
     }
 

@@ -2,15 +2,20 @@
 //!
 //! [`load`] and [`parse`] are the way in. `file.rs` has the text as written (YAML with line numbers);
 //! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
-//! keys), `server.rs` (one entry of `servers`) and `value.rs` (one value); `traps.rs` warns of what is
-//! correct but hardly meant; `error.rs` words it all. Nothing here connects, listens or reads a clock; a
-//! name given to `listen` is resolved.
+//! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of `servers`), `sentinel.rs`
+//! (the lists and mappings about Sentinel) and `value.rs` (one value); `traps.rs` warns of what is correct
+//! but hardly meant; `error.rs` words it all. Nothing here connects, listens or reads a clock; a name
+//! given to `listen` is resolved.
 
 mod error;
 mod file;
 mod options;
+#[cfg(test)]
+mod options_tests;
 mod resolve;
+mod sentinel;
 mod server;
+mod settings;
 mod traps;
 mod value;
 
@@ -136,6 +141,8 @@ pub struct PoolConfig {
     /// At least 1.
     pub server_failure_limit: u32,
     pub limits: Limits,
+    /// How the servers' masters are followed; `None`: all servers stay at their addresses.
+    pub sentinel: Option<SentinelConfig>,
     /// In nutcracker's internal order: shorter names first, then bytewise. At least one.
     pub servers: Vec<ServerConfig>,
 }
@@ -172,6 +179,95 @@ impl Default for Limits {
     }
 }
 
+/// A pool's sentinels, and what happens to its requests while Sentinel replaces a master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelConfig {
+    /// In the order of the file, at least one, none twice.
+    pub sentinels: Vec<HostPort>,
+    /// `None` sends no AUTH: the servers' password is never given to a sentinel.
+    pub auth: Option<SentinelAuth>,
+    /// How long a server's requests may be held while its failover is announced; zero holds none. Time
+    /// held does not count for [`PoolConfig::timeout`], which begins when the request goes on.
+    pub failover_hold: Duration,
+    /// How long a request may be held while its server's master is gone and no failover is announced;
+    /// zero fails it at once. As above, this time does not count for the timeout.
+    pub outage_hold: Duration,
+    pub commit: Commit,
+    /// Requests held, per server and worker; those beyond fail.
+    pub hold_requests: u32,
+    /// Bytes of requests held, per server and worker; requests beyond fail.
+    pub hold_bytes: u64,
+    /// Between two rounds of questions to a sentinel; its events come besides.
+    pub poll: Duration,
+    pub connect_timeout: Duration,
+    /// Longest time to a sentinel's answer.
+    pub command_timeout: Duration,
+    /// How long the start waits for a first sentinel to answer before the addresses in the file count.
+    pub startup_wait: Duration,
+    /// From addresses as Sentinel announces them to those we reach them at, in the order of the file.
+    pub nat: Vec<(HostPort, HostPort)>,
+}
+
+impl SentinelConfig {
+    /// What a pool has that gives only the key `sentinels`.
+    pub fn new(sentinels: Vec<HostPort>) -> SentinelConfig {
+        SentinelConfig {
+            sentinels,
+            auth: None,
+            failover_hold: Duration::from_millis(1500),
+            outage_hold: Duration::ZERO,
+            commit: Commit::Confirmed,
+            hold_requests: 1024,
+            hold_bytes: 4 << 20,
+            poll: Duration::from_secs(1),
+            connect_timeout: Duration::from_millis(300),
+            command_timeout: Duration::from_millis(500),
+            startup_wait: Duration::from_secs(3),
+            nat: Vec::new(),
+        }
+    }
+}
+
+/// A TCP address whose host need not be resolved yet.
+///
+/// `host` is a name, an IPv4 or an IPv6 literal without brackets. Literals from a configuration are in
+/// their canonical spelling (`::1`, not `0::1`), which is also the one Sentinel prints.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    pub host: String,
+    pub port: u16,
+}
+
+/// What sentinels are told to let us in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelAuth {
+    /// `None`: the user `default`, with AUTH's older form.
+    pub username: Option<String>,
+    pub password: Secret,
+}
+
+/// When a failover counts as done, so that requests go to the new master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// When it cannot be undone any more: a sentinel reports the promotion, or the majority the new address.
+    Confirmed,
+    /// When the announced candidate says that it is a master: about a second earlier, but what is written
+    /// until the confirmation is lost if the leading sentinel dies in between.
+    Eager,
+}
+
+impl Commit {
+    pub const ALL: [Commit; 2] = [Commit::Confirmed, Commit::Eager];
+
+    /// As written in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Commit::Confirmed => "confirmed",
+            Commit::Eager => "eager",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Ring identity, unique in the pool: the given name, else derived from the address as written.
@@ -179,10 +275,23 @@ pub struct ServerConfig {
     pub name: String,
     /// Was `name` written in the file?
     pub named: bool,
+    /// Sentinel's name of the server where it differs from `name`; only in pools with sentinels.
+    pub master: Option<String>,
+    /// In pools with sentinels TCP, and where the server was when the file was written.
     pub address: Address,
     pub weight: u32,
     /// Position in the file's `servers:` list, from 0.
     pub position: usize,
+}
+
+impl ServerConfig {
+    /// The master's name in Sentinel: `master`, else the name if one was written. `None`: to be found by
+    /// asking the sentinels which master has, or had, `address`.
+    pub fn master_name(&self) -> Option<&str> {
+        self.master
+            .as_deref()
+            .or_else(|| self.named.then_some(self.name.as_str()))
+    }
 }
 
 /// A server's address as written.
@@ -216,11 +325,24 @@ impl fmt::Debug for Secret {
     }
 }
 
+fn write_host_port(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if host.contains(':') {
+        write!(f, "[{host}]:{port}")
+    } else {
+        write!(f, "{host}:{port}")
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host_port(f, &self.host, self.port)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Address::Tcp { host, port } => write_host_port(f, host, *port),
             Address::Unix(path) => write!(f, "{}", path.display()),
         }
     }
@@ -242,7 +364,7 @@ mod tests {
     use super::*;
 
     /// Pieces that make configurations and YAML's corners likely.
-    const PIECES: [&str; 40] = [
+    const PIECES: [&str; 44] = [
         "\n",
         "\n  ",
         "\n    ",
@@ -256,6 +378,10 @@ mod tests {
         "alpha:",
         "listen: ",
         "servers:",
+        "sentinels:",
+        "sentinel_nat: ",
+        "sentinel_auth: ",
+        "::1:1:1",
         "127.0.0.1:1",
         "h:1:1 n",
         "/tmp/s:1",

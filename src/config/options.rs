@@ -1,16 +1,21 @@
 //! Every key of a pool in one table: name, default, unit, accepted values, description, rule.
 //!
-//! To add a key, add a field to [`Settings`] and an entry to [`OPTIONS`]; parsing, messages and the
-//! documentation's table follow from the entry.
+//! To add a key, add a field to [`Settings`] with its default and an entry to [`OPTIONS`]; parsing,
+//! messages and the documentation's table follow from the entry.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::Refusal;
+use super::file::Node;
+use super::sentinel::{self, Mistake};
+use super::server;
+use super::settings::Settings;
 use super::value::{NUMBER_MAX, boolean, hash_tag, number, size};
-use super::{Limits, Secret, server};
+use super::{Commit, Secret};
 use crate::distribution::Distribution;
-use crate::hash::{Hash, HashTag};
+use crate::hash::Hash;
 
 /// A key of a pool.
 #[derive(Debug)]
@@ -27,6 +32,8 @@ pub struct OptionDoc {
     pub doc: &'static str,
     /// Is it a key of nutcracker's?
     pub nutcracker: bool,
+    /// A pool without `sentinels` that has the key is refused.
+    pub needs_sentinels: bool,
     pub(super) rule: Rule,
 }
 
@@ -46,57 +53,19 @@ pub(super) enum Rule {
     Value(fn(&mut Settings, &str) -> Result<(), Refusal>),
     /// A single value that no message shows.
     Secret(fn(&mut Settings, &str) -> Result<(), Refusal>),
-}
-
-/// The values of a pool that have a default.
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub hash: Hash,
-    pub hash_tag: Option<HashTag>,
-    pub distribution: Distribution,
-    pub timeout: Option<Duration>,
-    pub backlog: u32,
-    pub client_connections: Option<NonZeroU32>,
-    pub tcpkeepalive: bool,
-    pub reuseport: bool,
-    pub redis_auth: Option<Secret>,
-    pub redis_db: u32,
-    pub preconnect: bool,
-    pub auto_eject_hosts: bool,
-    pub server_connections: NonZeroU32,
-    pub server_retry_timeout: Duration,
-    pub server_failure_limit: u32,
-    pub limits: Limits,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            hash: Hash::Fnv1a_64,
-            hash_tag: None,
-            distribution: Distribution::Ketama,
-            timeout: None,
-            backlog: 512,
-            client_connections: None,
-            tcpkeepalive: false,
-            reuseport: false,
-            redis_auth: None,
-            redis_db: 0,
-            preconnect: false,
-            auto_eject_hosts: false,
-            server_connections: NonZeroU32::MIN,
-            server_retry_timeout: Duration::from_secs(30),
-            server_failure_limit: 2,
-            limits: Limits::default(),
-        }
-    }
+    /// A list or a mapping; the number is the key's line.
+    Nested(fn(&mut Settings, usize, &Node) -> Result<(), Vec<Mistake>>),
 }
 
 const BOOLEAN: &str = "true, false";
-const NUMBER: &str = "0 to 2147483647";
-const MILLISECONDS: &str = "0 to 2147483647; milliseconds, without a unit";
-const NUMBER_NOT_ZERO: &str = "1 to 2147483647";
-const SIZE: &str = "1kb to 1024gb; units b, k, kb, m, mb, g, gb as in redis.conf";
+pub(super) const NUMBER: &str = "0 to 2147483647";
+pub(super) const MILLISECONDS: &str = "0 to 2147483647; milliseconds, without a unit";
+pub(super) const NUMBER_NOT_ZERO: &str = "1 to 2147483647";
+/// Between polls of a sentinel.
+pub(super) const POLL: &str = "100 to 60000; milliseconds, without a unit";
+/// For a sentinel to connect or to answer.
+pub(super) const TIMEOUT: &str = "1 to 60000; milliseconds, without a unit";
+pub(super) const SIZE: &str = "1kb to 1024gb; units b, k, kb, m, mb, g, gb as in redis.conf";
 const SIZE_MIN: u64 = 1 << 10;
 const SIZE_MAX: u64 = 1 << 40;
 
@@ -112,7 +81,11 @@ fn from_1(text: &str) -> Result<NonZeroU32, Refusal> {
 }
 
 fn milliseconds(text: &str) -> Result<Duration, Refusal> {
-    from_0(text).map(|ms| Duration::from_millis(ms.into()))
+    milliseconds_in(text, 0..=NUMBER_MAX)
+}
+
+fn milliseconds_in(text: &str, range: RangeInclusive<u32>) -> Result<Duration, Refusal> {
+    number(text, range).map(|ms| Duration::from_millis(ms.into()))
 }
 
 fn bytes(text: &str) -> Result<u64, Refusal> {
@@ -128,7 +101,15 @@ const KEY: OptionDoc = OptionDoc {
     accepted: "",
     doc: "",
     nutcracker: true,
+    needs_sentinels: false,
     rule: Rule::Listen,
+};
+
+/// What the keys about Sentinel have in common.
+const SENTINEL_KEY: OptionDoc = OptionDoc {
+    nutcracker: false,
+    needs_sentinels: true,
+    ..KEY
 };
 
 /// nutcracker's keys in the order of its documentation, then ours.
@@ -350,92 +331,130 @@ pub const OPTIONS: &[OptionDoc] = &[
         rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.client_output_limit = n)),
         ..KEY
     },
+    OptionDoc {
+        name: "sentinels",
+        absent: "servers stay at their addresses",
+        accepted: sentinel::SENTINEL_ACCEPTED,
+        doc: "The sentinels, as a list: each server's requests go to the master they name.",
+        needs_sentinels: false,
+        rule: Rule::Nested(|s, line, node| {
+            sentinel::sentinels(line, node).map(|list| s.sentinel.sentinels = list)
+        }),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "sentinel_auth",
+        absent: "no password",
+        accepted: sentinel::AUTH_ACCEPTED,
+        doc: "What the sentinels are given; redis_auth is for the servers only.",
+        rule: Rule::Nested(|s, line, node| {
+            sentinel::auth(line, node).map(|auth| s.sentinel.auth = Some(auth))
+        }),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "failover_hold",
+        default: Some("1500"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "How long a server's requests wait while its failover is announced, instead of failing or \
+              being lost; 0: not at all. The timeout of a request begins after its wait.",
+        rule: Rule::Value(|s, v| milliseconds(v).map(|time| s.sentinel.failover_hold = time)),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "outage_hold",
+        default: Some("0"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "How long a request waits while its master is gone and no failover is announced; 0: it \
+              fails at once. The timeout of a request begins after its wait.",
+        rule: Rule::Value(|s, v| milliseconds(v).map(|time| s.sentinel.outage_hold = time)),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "commit",
+        default: Some("confirmed"),
+        accepted: "confirmed, eager",
+        doc: "Use a new master when its promotion is confirmed, or as soon as it says it is one: a \
+              second earlier, but its writes are lost if Sentinel gives up just then.",
+        rule: Rule::Value(|s, v| {
+            let commit = Commit::ALL.into_iter().find(|commit| commit.name() == v);
+            s.sentinel.commit = commit.ok_or_else(|| {
+                Refusal::new("is not a valid commit").near(v, Commit::ALL.map(Commit::name))
+            })?;
+            Ok(())
+        }),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "hold_requests",
+        default: Some("1024"),
+        unit: "requests",
+        accepted: NUMBER_NOT_ZERO,
+        doc: "Most requests that wait for a server, per worker; more fail.",
+        rule: Rule::Value(|s, v| from_1(v).map(|n| s.sentinel.hold_requests = n.get())),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "hold_bytes",
+        default: Some("4mb"),
+        unit: "bytes",
+        accepted: SIZE,
+        doc: "Most bytes of requests that wait for a server, per worker; more fail.",
+        rule: Rule::Value(|s, v| bytes(v).map(|n| s.sentinel.hold_bytes = n)),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "sentinel_poll",
+        default: Some("1000"),
+        unit: "ms",
+        accepted: POLL,
+        doc: "How often each sentinel is asked for the masters, besides listening to its events.",
+        rule: Rule::Value(|s, v| {
+            milliseconds_in(v, 100..=60_000).map(|time| s.sentinel.poll = time)
+        }),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "sentinel_connect_timeout",
+        default: Some("300"),
+        unit: "ms",
+        accepted: TIMEOUT,
+        doc: "Longest time to connect to a sentinel.",
+        rule: Rule::Value(|s, v| {
+            milliseconds_in(v, 1..=60_000).map(|time| s.sentinel.connect_timeout = time)
+        }),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "sentinel_command_timeout",
+        default: Some("500"),
+        unit: "ms",
+        accepted: TIMEOUT,
+        doc: "Longest time to a sentinel's answer.",
+        rule: Rule::Value(|s, v| {
+            milliseconds_in(v, 1..=60_000).map(|time| s.sentinel.command_timeout = time)
+        }),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "sentinel_startup_wait",
+        default: Some("3000"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "How long to wait at start for a first sentinel, before the addresses of servers count.",
+        rule: Rule::Value(|s, v| milliseconds(v).map(|time| s.sentinel.startup_wait = time)),
+        ..SENTINEL_KEY
+    },
+    OptionDoc {
+        name: "sentinel_nat",
+        absent: "addresses as announced",
+        accepted: sentinel::NAT_ACCEPTED,
+        doc: "Where to reach masters and sentinels whose announced addresses cannot be reached.",
+        rule: Rule::Nested(|s, line, node| {
+            sentinel::nat(line, node).map(|nat| s.sentinel.nat = nat)
+        }),
+        ..SENTINEL_KEY
+    },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(settings: &mut Settings, option: &OptionDoc, value: &str) -> Result<(), Refusal> {
-        match option.rule {
-            Rule::Value(rule) | Rule::Secret(rule) => rule(settings, value),
-            Rule::Listen | Rule::Servers => panic!("{} is not one value", option.name),
-        }
-    }
-
-    #[test]
-    fn documented_defaults_are_the_defaults() {
-        for option in OPTIONS {
-            match option.default {
-                Some(default) => {
-                    assert_eq!(option.absent, "", "{}", option.name);
-                    let mut settings = Settings::default();
-                    set(&mut settings, option, default).unwrap();
-                    assert_eq!(
-                        format!("{settings:?}"),
-                        format!("{:?}", Settings::default()),
-                        "{}",
-                        option.name
-                    );
-                }
-                None => assert_ne!(option.absent, "", "{}", option.name),
-            }
-        }
-    }
-
-    #[test]
-    fn each_value_reaches_a_setting_of_its_own() {
-        let mut seen = std::collections::BTreeSet::new();
-        for option in OPTIONS {
-            let value = match (option.name, option.default) {
-                ("listen" | "servers" | "redis", _) => continue,
-                ("hash", _) => "md5",
-                ("distribution", _) => "random",
-                (_, Some("false")) => "true",
-                (_, Some("1gb")) => "2000",
-                _ => "77",
-            };
-            let mut settings = Settings::default();
-            set(&mut settings, option, value).unwrap();
-            assert!(seen.insert(format!("{settings:?}")), "{}", option.name);
-            assert!(!seen.contains(&format!("{:?}", Settings::default())));
-        }
-    }
-
-    #[test]
-    fn documented_ranges_are_the_ranges() {
-        for option in OPTIONS {
-            let Some((low, rest)) = option.accepted.split_once(" to ") else {
-                continue;
-            };
-            let high = rest.split(';').next().unwrap();
-            let mut settings = Settings::default();
-            for value in [low, high] {
-                set(&mut settings, option, value).unwrap();
-            }
-            let outside: &[&str] = match option.accepted {
-                NUMBER | MILLISECONDS => &["-1", "2147483648", "99999999999999999999"],
-                NUMBER_NOT_ZERO => &["0", "2147483648"],
-                SIZE => &["0", "1023", "1025gb", "99999999999999999999gb"],
-                other => panic!("{}: untested range {other}", option.name),
-            };
-            for value in outside {
-                set(&mut settings, option, value).unwrap_err();
-            }
-        }
-    }
-
-    #[test]
-    fn documented_words_are_the_words() {
-        for (name, words) in [
-            ("hash", Hash::ALL.map(Hash::name).join(", ")),
-            (
-                "distribution",
-                Distribution::ALL.map(Distribution::name).join(", "),
-            ),
-        ] {
-            let option = OPTIONS.iter().find(|option| option.name == name).unwrap();
-            assert_eq!(option.accepted, words);
-        }
-    }
-}

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::error::{Report, near_miss, quoted};
 use super::file::{Node, Value};
-use super::options::{OPTIONS, OptionDoc, Rule, Settings};
+use super::options::{OPTIONS, OptionDoc, Rule};
 use super::server::Entry;
+use super::settings::Settings;
 use super::traps;
 use super::value::{self, Resolve};
 use super::{Config, Listen, PoolConfig, ServerConfig};
@@ -19,6 +20,10 @@ const SERVERS_MAX: usize = u16::MAX as usize;
 
 /// For YAML's compound keys.
 pub(super) const KEY_NOT_TEXT: &str = "a key must be plain text, not a list or a mapping";
+
+/// For what only pools with sentinels may say.
+pub(super) const NEEDS_SENTINELS: &str =
+    "has no effect without 'sentinels': add the pool's sentinels, or remove this";
 
 /// Where a pool's parts stand in the file.
 pub(super) struct Lines {
@@ -79,6 +84,7 @@ pub(super) fn resolve(
             report,
             settings: Settings::default(),
             listen: None,
+            has_sentinels: false,
             servers: None,
             lines: Lines {
                 pool: key.line,
@@ -137,6 +143,8 @@ struct PoolReader<'a> {
     report: &'a mut Report,
     settings: Settings,
     listen: Option<Listen>,
+    /// Is the key there, right or wrong?
+    has_sentinels: bool,
     /// `None` also if any of them is wrong.
     servers: Option<Vec<ServerConfig>>,
     lines: Lines,
@@ -163,12 +171,9 @@ impl PoolReader<'_> {
             }
         };
         let config = match (&self.listen, self.servers) {
-            (Some(listen), Some(servers)) if correct => Some(pool_config(
-                self.name,
-                listen.clone(),
-                self.settings,
-                servers,
-            )),
+            (Some(listen), Some(servers)) if correct => {
+                Some(self.settings.into_pool(self.name, listen.clone(), servers))
+            }
             _ => None,
         };
         PoolRead {
@@ -181,6 +186,10 @@ impl PoolReader<'_> {
     /// Reads all keys; were they correct?
     fn entries(&mut self, entries: &[(Node, Node)]) -> bool {
         let mut correct = true;
+        // Before all else: what other keys may say depends on it, and they may stand before it.
+        self.has_sentinels = entries
+            .iter()
+            .any(|(key, _)| matches!(&key.value, Value::Scalar(name) if name == "sentinels"));
         for (key, value) in entries {
             correct &= self.entry(key, value);
         }
@@ -214,6 +223,10 @@ impl PoolReader<'_> {
             return false;
         }
         self.lines.keys.insert(option.name, key.line);
+        if option.needs_sentinels && !self.has_sentinels {
+            self.error(key.line, name, NEEDS_SENTINELS);
+            return false;
+        }
         match option.rule {
             Rule::Listen => self.listen(option, key.line, node),
             Rule::Servers => self.servers(option, key.line, node),
@@ -230,6 +243,18 @@ impl PoolReader<'_> {
                 };
                 self.error(key.line, option.name, message);
                 false
+            }
+            Rule::Nested(set) => {
+                let result = set(&mut self.settings, key.line, node);
+                let correct = result.is_ok();
+                for mistake in result.err().into_iter().flatten() {
+                    let path = match mistake.below {
+                        Some(below) => format!("{}.{below}", option.name),
+                        None => option.name.to_owned(),
+                    };
+                    self.error(mistake.line, &path, mistake.message);
+                }
+                correct
             }
         }
     }
@@ -275,19 +300,12 @@ impl PoolReader<'_> {
     }
 
     fn servers(&mut self, option: &OptionDoc, line: usize, node: &Node) -> bool {
-        let entries = match &node.value {
-            Value::Sequence(entries) if !entries.is_empty() => entries,
-            Value::Sequence(_) => return self.no_servers(option, line, "has no value"),
-            Value::Scalar(text) if text.is_empty() => {
-                return self.no_servers(option, line, "has no value");
-            }
-            Value::Scalar(text) => {
-                let wrong = format!("{} is not a list; put each server after '- '", quoted(text));
-                return self.no_servers(option, line, &wrong);
-            }
-            Value::Mapping(_) => {
-                let wrong = "must be a list, not a mapping; put each server after '- '";
-                return self.no_servers(option, line, wrong);
+        let entries = match value::list(node, "server") {
+            Ok(entries) => entries,
+            Err(wrong) => {
+                let message = format!("{wrong}; accepted: a list of {}", option.accepted);
+                self.error(line, option.name, message);
+                return false;
             }
         };
         if entries.len() > SERVERS_MAX {
@@ -305,21 +323,17 @@ impl PoolReader<'_> {
                 pool: self.name,
                 node,
                 position,
+                has_sentinels: self.has_sentinels,
             };
             servers.extend(entry.read(self.report));
         }
         let mut correct = servers.len() == entries.len();
         correct &= self.have_different_names(&servers);
+        correct &= self.have_different_masters(&servers);
         correct &= self.can_add_weights(option, line, &servers);
         servers.sort_by(|a, b| internal_order(&a.name, &b.name));
         self.servers = Some(servers);
         correct
-    }
-
-    fn no_servers(&mut self, option: &OptionDoc, line: usize, wrong: &str) -> bool {
-        let message = format!("{wrong}; accepted: a list of {}", option.accepted);
-        self.error(line, option.name, message);
-        false
     }
 
     fn have_different_names(&mut self, servers: &[ServerConfig]) -> bool {
@@ -346,6 +360,32 @@ impl PoolReader<'_> {
         correct
     }
 
+    fn have_different_masters(&mut self, servers: &[ServerConfig]) -> bool {
+        if !self.has_sentinels {
+            return true;
+        }
+        let mut taken: BTreeMap<&str, &ServerConfig> = BTreeMap::new();
+        let mut correct = true;
+        for server in servers {
+            let Some(master) = server.master_name() else {
+                continue;
+            };
+            let first = *taken.entry(master).or_insert(server);
+            // Of the same names there is a report already.
+            if first.name != server.name {
+                let (master, place) = (quoted(master), self.lines.servers[first.position]);
+                self.report
+                    .error(format!(
+                        "has servers with same master {master}; the first is on line {place}"
+                    ))
+                    .at(self.lines.servers[server.position])
+                    .pool(self.name);
+                correct = false;
+            }
+        }
+        correct
+    }
+
     /// nutcracker adds weights in 32 bits and lets them wrap round.
     fn can_add_weights(
         &mut self,
@@ -363,36 +403,6 @@ impl PoolReader<'_> {
         );
         self.error(line, option.name, message);
         false
-    }
-}
-
-/// The checked parts of a pool together.
-fn pool_config(
-    name: &str,
-    listen: Listen,
-    settings: Settings,
-    servers: Vec<ServerConfig>,
-) -> PoolConfig {
-    PoolConfig {
-        name: name.to_owned(),
-        listen,
-        hash: settings.hash,
-        hash_tag: settings.hash_tag,
-        distribution: settings.distribution,
-        timeout: settings.timeout,
-        backlog: settings.backlog,
-        client_connections: settings.client_connections,
-        tcpkeepalive: settings.tcpkeepalive,
-        reuseport: settings.reuseport,
-        redis_auth: settings.redis_auth,
-        redis_db: settings.redis_db,
-        preconnect: settings.preconnect,
-        auto_eject_hosts: settings.auto_eject_hosts,
-        server_connections: settings.server_connections,
-        server_retry_timeout: settings.server_retry_timeout,
-        server_failure_limit: settings.server_failure_limit,
-        limits: settings.limits,
-        servers,
     }
 }
 

@@ -2,20 +2,21 @@
 
 use super::error::{Refusal, Report, near_miss, quoted};
 use super::file::{Node, Value};
-use super::resolve::KEY_NOT_TEXT;
+use super::resolve::{KEY_NOT_TEXT, NEEDS_SENTINELS};
 use super::value::{self, NUMBER_MAX};
 use super::{Address, ServerConfig};
 
 /// What `servers` takes, for messages.
 pub(super) const ACCEPTED: &str = "\"hostname:port:weight [name]\" or \"/path/unix_socket:weight [name]\", \
-     or a mapping with addr, weight and name";
+     or a mapping with addr, weight, name and master";
 
 const ADDRESS_FORM: &str = "\"hostname:port\"";
 const ADDRESS_ACCEPTED: &str = "\"hostname:port\" or \"/path/unix_socket\"";
 const WEIGHT_ACCEPTED: &str = "1 to 2147483647";
 const TCP_FORM: &str = "\"hostname:port:weight [name]\"";
 const UNIX_FORM: &str = "\"/path/unix_socket:weight [name]\"";
-const LONG_KEYS: [&str; 3] = ["addr", "weight", "name"];
+const LONG_KEYS: [&str; 4] = ["addr", "weight", "name", "master"];
+const MASTER_ACCEPTED: &str = "a name without spaces or control characters";
 
 /// nutcracker leaves memcached's port out of the name, to place keys as libmemcached does.
 const UNNAMED_PORT: u16 = 11211;
@@ -26,6 +27,8 @@ pub(super) struct Entry<'a> {
     pub node: &'a Node,
     /// Index in the list.
     pub position: usize,
+    /// Is the server in a pool with sentinels?
+    pub has_sentinels: bool,
 }
 
 impl Entry<'_> {
@@ -38,7 +41,7 @@ impl Entry<'_> {
                 None
             }
             Value::Scalar(text) => match short_form(text, self.position) {
-                Ok(server) => Some(server),
+                Ok(server) => self.checked_for_sentinel(server, report),
                 Err(refusal) => {
                     self.error(report, "servers", refusal.message(text, ACCEPTED));
                     None
@@ -67,6 +70,9 @@ impl Entry<'_> {
         let mut correct = true;
         for (key, node) in entries {
             let (path, result) = match &key.value {
+                Value::Scalar(key) if key == "master" && !self.has_sentinels => {
+                    ("servers.master".to_owned(), Err(NEEDS_SENTINELS.to_owned()))
+                }
                 Value::Scalar(key) => (format!("servers.{key}"), found.take(key, node)),
                 _ => ("servers".to_owned(), Err(KEY_NOT_TEXT.to_owned())),
             };
@@ -84,14 +90,48 @@ impl Entry<'_> {
             let message = format!("is missing; accepted: {ADDRESS_ACCEPTED}");
             self.error(report, "servers.addr", message);
         }
-        let (text, address) = found.address?;
-        correct.then(|| ServerConfig {
+        let (text, address) = found.address.filter(|_| correct)?;
+        let server = ServerConfig {
             named: found.name.is_some(),
             name: found.name.unwrap_or_else(|| identity(text, &address)),
+            master: found.master,
             address,
             weight: found.weight.unwrap_or(1),
             position: self.position,
-        })
+        };
+        self.checked_for_sentinel(server, report)
+    }
+
+    /// `server`, if it can be in a pool with sentinels or is not.
+    fn checked_for_sentinel(
+        &self,
+        server: ServerConfig,
+        report: &mut Report,
+    ) -> Option<ServerConfig> {
+        if !self.has_sentinels {
+            return Some(server);
+        }
+        if let Address::Unix(path) = &server.address {
+            let message = format!(
+                "{} is a unix socket, but Sentinel knows servers by host and port only; accepted in a \
+                 pool with sentinels: {ADDRESS_FORM}",
+                quoted(&path.display().to_string())
+            );
+            self.error(report, "servers", message);
+            return None;
+        }
+        match server.master_name() {
+            Some(name) if !is_master_name(name) => {
+                let message = format!(
+                    "{} cannot be a master's name in Sentinel; accepted: {MASTER_ACCEPTED}, or a master \
+                     besides the name",
+                    quoted(name)
+                );
+                self.error(report, "servers", message);
+                None
+            }
+            _ => Some(server),
+        }
     }
 }
 
@@ -102,6 +142,7 @@ struct LongForm<'v> {
     address: Option<(&'v str, Address)>,
     weight: Option<u32>,
     name: Option<String>,
+    master: Option<String>,
     /// Keys met, also those with a wrong value.
     seen: Vec<&'v str>,
 }
@@ -136,10 +177,20 @@ impl<'v> LongForm<'v> {
                     .map_err(|refusal| refusal.message(text, WEIGHT_ACCEPTED))?;
                 self.weight = Some(weight);
             }
+            "master" if !is_master_name(text) => {
+                let refusal = Refusal::new("cannot be a master's name in Sentinel");
+                return Err(refusal.message(text, MASTER_ACCEPTED));
+            }
+            "master" => self.master = Some(text.clone()),
             _ => self.name = Some(text.clone()),
         }
         Ok(())
     }
+}
+
+/// Sentinel separates the words of its events, names among them, with spaces.
+fn is_master_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// The name nutcracker hashes for an unnamed server: the address as written, for a socket with the colon
@@ -195,6 +246,7 @@ fn short_form(text: &str, position: usize) -> Result<ServerConfig, Refusal> {
     Ok(ServerConfig {
         name: name.map_or_else(|| identity(address_text, &address), str::to_owned),
         named: name.is_some(),
+        master: None,
         address,
         weight,
         position,

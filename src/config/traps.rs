@@ -26,6 +26,15 @@ pub(super) fn warn(pool: &PoolConfig, lines: &Lines, report: &mut Report) {
         );
         warn(lines.key("listen"), "listen", message);
     }
+    if pool.sentinel.is_some() && pool.auto_eject_hosts {
+        let message = "does not apply to servers that Sentinel manages: it gives them a new master, \
+                       where ejecting would move their keys to other servers";
+        warn(
+            lines.key("auto_eject_hosts"),
+            "auto_eject_hosts",
+            message.to_owned(),
+        );
+    }
     if pool.servers.len() < 2 {
         return;
     }

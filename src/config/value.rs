@@ -1,4 +1,4 @@
-//! How one value of the file is read: numbers, booleans, sizes, hash tags, addresses.
+//! How one value of the file is read: numbers, booleans, sizes, hash tags, addresses, lists.
 //!
 //! Accepts what nutcracker accepts. Knows neither keys nor pools: a refusal says what is wrong with the
 //! text, the caller adds where it stands.
@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::error::{Refusal, near_miss, quoted};
-use super::{Address, Listen};
+use super::file::{Node, Value};
+use super::{Address, HostPort, Listen};
 use crate::hash::HashTag;
 
 /// nutcracker keeps numbers in an `int`; it lets larger ones wrap round, we refuse them.
@@ -22,6 +23,23 @@ const LISTEN_FORM: &str = "\"hostname:port\"";
 
 /// Looks a host name up. A parameter so that tests need no name service.
 pub(super) type Resolve<'r> = &'r dyn Fn(&str, u16) -> io::Result<SocketAddr>;
+
+/// The entries of a list that must not be empty; `what` is the word for one. An error is the message's
+/// first half.
+pub(super) fn list<'n>(node: &'n Node, what: &str) -> Result<&'n [Node], String> {
+    match &node.value {
+        Value::Sequence(entries) if !entries.is_empty() => Ok(entries),
+        Value::Sequence(_) => Err("has no value".to_owned()),
+        Value::Scalar(text) if text.is_empty() => Err("has no value".to_owned()),
+        Value::Scalar(text) => Err(format!(
+            "{} is not a list; put each {what} after '- '",
+            quoted(text)
+        )),
+        Value::Mapping(_) => Err(format!(
+            "must be a list, not a mapping; put each {what} after '- '"
+        )),
+    }
+}
 
 /// Decimal digits only, as in nutcracker: no sign, no unit, no other base.
 pub(super) fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, Refusal> {
@@ -117,9 +135,15 @@ pub(super) fn address(text: &str, form: &str) -> Result<Address, Refusal> {
     if text.starts_with('/') {
         return unix_path(text).map(Address::Unix);
     }
+    let HostPort { host, port } = host_port(text, form)?;
+    Ok(Address::Tcp { host, port })
+}
+
+/// `host:port`, literals as written. `form` is the quoted format that messages name.
+pub(super) fn host_port(text: &str, form: &str) -> Result<HostPort, Refusal> {
     let (host_text, port) = host_and_port(text, form)?;
     let host = host(host_text).ok_or_else(|| invalid_host(host_text, form))?;
-    Ok(Address::Tcp {
+    Ok(HostPort {
         host: host.to_owned(),
         port,
     })

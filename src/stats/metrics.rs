@@ -111,6 +111,16 @@ pub const POOL: &[PoolMetric] = &[
         "# clients closed for malformed input",
         |pool| &pool.protocol_errors,
     ),
+    control(
+        "sentinels_up",
+        "# sentinels that are connected and subscribed to",
+        |pool| &pool.sentinels_up,
+    ),
+    control(
+        "sentinels_known",
+        "# sentinels known, configured or learned from others",
+        |pool| &pool.sentinels_known,
+    ),
 ];
 
 /// Values of one server of a pool.
@@ -169,6 +179,36 @@ pub const SERVER: &[ServerMetric] = &[
         "server_returns",
         "# times this server was taken back",
         |server| &server.returns,
+    ),
+    control(
+        "switches",
+        "# times Sentinel moved this server to another address",
+        |server| &server.switches,
+    ),
+    control(
+        "holds",
+        "# times requests were held for a failover",
+        |server| &server.holds,
+    ),
+    workers(
+        "held",
+        "# requests that wait for a failover, also in in_queue",
+        |server| &server.held,
+    ),
+    workers(
+        "held_bytes",
+        "current request bytes that wait for a failover",
+        |server| &server.held_bytes,
+    ),
+    workers(
+        "resent",
+        "# requests sent once more after a refusal or a lost connection",
+        |server| &server.resent,
+    ),
+    workers(
+        "bounced",
+        "# refusals kept from clients until the failover is over",
+        |server| &server.bounced,
     ),
 ];
 

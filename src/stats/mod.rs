@@ -78,6 +78,13 @@ pub struct ServerStats {
     pub in_queue_bytes: Counter,
     pub out_queue: Counter,
     pub out_queue_bytes: Counter,
+    /// Requests that wait for a failover, without a connection to the server (gauge); in `in_queue` too.
+    pub held: Counter,
+    pub held_bytes: Counter,
+    /// Requests that had reached a server and go out once more.
+    pub resent: Counter,
+    /// Refusals that clients did not see, because the request was kept for the new master.
+    pub bounced: Counter,
 }
 
 /// What the control thread (listeners, topology) counts.
@@ -95,6 +102,10 @@ pub struct ControlPoolStats {
     pub server_returns: Counter,
     /// Connections refused because `client_connections` was reached.
     pub client_refused: Counter,
+    /// Sentinels of the pool to which both links are up (gauge).
+    pub sentinels_up: Counter,
+    /// Sentinels of the pool, configured ones and those they told of (gauge).
+    pub sentinels_known: Counter,
     pub servers: Vec<ControlServerStats>,
 }
 
@@ -102,6 +113,10 @@ pub struct ControlPoolStats {
 pub struct ControlServerStats {
     pub ejects: Counter,
     pub returns: Counter,
+    /// Changes of the master's address; the first one at the start is none.
+    pub switches: Counter,
+    /// Times requests were held for an announced failover.
+    pub holds: Counter,
     /// Microseconds since the epoch of the last ejection, never cleared; 0 = never.
     pub server_ejected_at: Counter,
 }
@@ -134,6 +149,14 @@ impl Stats {
                 .collect(),
             control: Arc::new(ControlStats::new(&servers)),
         }
+    }
+
+    /// Requests that wait for a server's failover, and their bytes, over all workers.
+    pub fn held(&self, pool: usize, server: usize) -> (u64, u64) {
+        let parts = self.workers.iter().map(|w| &w.pools[pool].servers[server]);
+        parts.fold((0, 0), |(requests, bytes), part| {
+            (requests + part.held.get(), bytes + part.held_bytes.get())
+        })
     }
 }
 

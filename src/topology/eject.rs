@@ -81,7 +81,8 @@ impl Ejection {
     pub fn new(config: &Config) -> Ejection {
         let pools = config.pools.iter().map(|pool| PoolWatch {
             policy: Policy {
-                auto_eject: pool.auto_eject_hosts,
+                // Where a managed server goes is Sentinel's business; its keys stay.
+                auto_eject: pool.auto_eject_hosts && pool.sentinel.is_none(),
                 failure_limit: pool.server_failure_limit,
                 retry_timeout: pool.server_retry_timeout.max(MIN_RETRY),
             },
@@ -110,6 +111,7 @@ impl Ejection {
         let counted = match event {
             Event::Failed { .. } => failures.saturating_add(1),
             Event::Answered { .. } => 0,
+            Event::NotMaster { .. } => return,
         };
         let eject = counted > 0 && counted >= policy.failure_limit;
         let suspect = counted > 0 && !eject;

@@ -41,6 +41,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
             client_pending_limit: 1 << 10,
             client_output_limit: 1 << 26,
         },
+        sentinel: None,
         servers: servers
             .iter()
             .enumerate()
@@ -60,6 +61,7 @@ fn server(position: usize, written: &str) -> ServerConfig {
     ServerConfig {
         name: format!("server{position}"),
         named: true,
+        master: None,
         address,
         weight: 1,
         position,

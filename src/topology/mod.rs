@@ -11,16 +11,22 @@
 //!            +-----> resolve -+
 //! ```
 //!
+//! `page.rs` shows it all as plain data.
+//!
 //! A key's place is a matter of the configuration and of who is live; no address is ever hashed here.
 
 pub mod eject;
+pub mod page;
 pub mod publish;
 pub mod resolve;
 pub mod route;
+pub mod sentinel;
 pub mod task;
 
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod page_tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +62,8 @@ pub struct Pool {
 pub struct Server {
     pub endpoint: Endpoint,
     pub ejected: bool,
+    /// A failover was announced: requests wait for its end.
+    pub held: bool,
     /// Set by the topology task while it counts failures of this server, so that workers report
     /// the next success ([`Event::Answered`]) only when somebody wants to know. Shared by all snapshots.
     pub suspect: Arc<AtomicBool>,
@@ -68,6 +76,8 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// The host name has no address yet.
     Unresolved(Arc<str>),
+    /// Sentinel manages the server and has no master for it that may be used; why.
+    NoMaster(Arc<str>),
 }
 
 /// One server of one pool, by position in the configuration.
@@ -84,6 +94,8 @@ pub enum Event {
     Failed { pool: u16, server: u16 },
     /// A suspect server gave a normal reply.
     Answered { pool: u16, server: u16 },
+    /// A server that Sentinel manages says that it is no master (any more).
+    NotMaster { pool: u16, server: u16 },
 }
 
 impl Topology {
@@ -109,8 +121,13 @@ impl Topology {
 impl Pool {
     fn new(config: &Arc<PoolConfig>) -> Pool {
         let servers = config.servers.iter().map(|server| Server {
-            endpoint: Endpoint::of(&server.address),
+            endpoint: match config.sentinel {
+                None => Endpoint::of(&server.address),
+                Some(_) => Endpoint::NoMaster("the sentinels have not been heard yet".into()),
+            },
             ejected: false,
+            // The sentinels are asked before the first request is sent.
+            held: config.sentinel.is_some(),
             suspect: Arc::default(),
         });
         let servers: Vec<Server> = servers.collect();
@@ -155,6 +172,7 @@ impl fmt::Display for Endpoint {
             Endpoint::Tcp(address) => write!(f, "{address}"),
             Endpoint::Unix(path) => write!(f, "{}", path.display()),
             Endpoint::Unresolved(host) => write!(f, "{host} (no address yet)"),
+            Endpoint::NoMaster(why) => write!(f, "no master ({why})"),
         }
     }
 }
@@ -162,9 +180,9 @@ impl fmt::Display for Endpoint {
 impl Event {
     pub fn server_id(&self) -> ServerId {
         match *self {
-            Event::Failed { pool, server } | Event::Answered { pool, server } => {
-                ServerId { pool, server }
-            }
+            Event::Failed { pool, server }
+            | Event::Answered { pool, server }
+            | Event::NotMaster { pool, server } => ServerId { pool, server },
         }
     }
 }

@@ -15,6 +15,10 @@ pub enum Update {
     Return(ServerId),
     /// Is served there from now on; its place on the ring stays.
     Endpoint(ServerId, Endpoint),
+    /// Its requests wait, for a failover was announced.
+    Hold(ServerId),
+    /// They need not wait any longer.
+    Release(ServerId),
 }
 
 /// Holds the snapshot that was published last.
@@ -54,7 +58,9 @@ impl Publisher {
             if Arc::ptr_eq(pool, before) {
                 continue;
             }
-            if same(pool, before, |server| (server.ejected, &server.endpoint)) {
+            if same(pool, before, |server| {
+                (server.ejected, server.held, &server.endpoint)
+            }) {
                 *pool = Arc::clone(before);
                 continue;
             }
@@ -77,7 +83,11 @@ impl Publisher {
 impl Update {
     pub fn server_id(&self) -> ServerId {
         match *self {
-            Update::Eject(id) | Update::Return(id) | Update::Endpoint(id, _) => id,
+            Update::Eject(id)
+            | Update::Return(id)
+            | Update::Endpoint(id, _)
+            | Update::Hold(id)
+            | Update::Release(id) => id,
         }
     }
 
@@ -86,6 +96,8 @@ impl Update {
             Update::Eject(_) => server.ejected = true,
             Update::Return(_) => server.ejected = false,
             Update::Endpoint(_, endpoint) => server.endpoint = endpoint,
+            Update::Hold(_) => server.held = true,
+            Update::Release(_) => server.held = false,
         }
     }
 }
@@ -212,6 +224,8 @@ mod tests {
                     Update::Eject(_) => !server.ejected,
                     Update::Return(_) => server.ejected,
                     Update::Endpoint(_, endpoint) => server.endpoint != *endpoint,
+                    Update::Hold(_) => !server.held,
+                    Update::Release(_) => server.held,
                 });
                 let published = single.apply([update]);
                 prop_assert_eq!(published.map(|t| t.version), differs.then_some(before.version + 1));
@@ -219,7 +233,7 @@ mod tests {
             batch.apply(updates);
             prop_assert!(batch.current().version <= 2);
             for (a, b) in single.current().pools.iter().zip(&batch.current().pools) {
-                prop_assert!(same(a, b, |server| (server.ejected, &server.endpoint)));
+                prop_assert!(same(a, b, |server| (server.ejected, server.held, &server.endpoint)));
                 for n in 0..30 {
                     let key = format!("key:{n}");
                     prop_assert_eq!(a.route(key.as_bytes(), || 0), b.route(key.as_bytes(), || 0));

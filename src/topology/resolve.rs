@@ -74,6 +74,10 @@ impl Resolver {
             actions: VecDeque::new(),
         };
         for (pool, config) in (0u16..).zip(&config.pools) {
+            if config.sentinel.is_some() {
+                // Their addresses come from the sentinels.
+                continue;
+            }
             for (server, config) in (0u16..).zip(&config.servers) {
                 if let Some((host, port)) = name(&config.address) {
                     resolver.add(ServerId { pool, server }, host, port, now);

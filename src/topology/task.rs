@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::eject::{self, Ejection};
+use super::page::{self, Moment, Page, Watched};
 use super::publish::{Publisher, Update};
 use super::resolve::{self, Resolver};
-use super::{Endpoint, Event, ServerId, Topology};
+use super::{Endpoint, Event, ServerId, Topology, sentinel};
 use crate::config::{Config, PoolConfig, Secret, ServerConfig};
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::handshake::{Handshake, HandshakeError, Progress};
-use crate::stats::ControlStats;
+use crate::stats::{ControlStats, Stats};
 
 /// Longest a probe waits for connection and answers; less if the pool's `timeout` is less, as a server
 /// that slow cannot serve the pool.
@@ -38,6 +39,7 @@ pub struct TopologyHandle {
     pub snapshots: watch::Receiver<Arc<Topology>>,
     pub events: mpsc::UnboundedSender<Event>,
     attempted: watch::Receiver<bool>,
+    watched: Vec<watch::Receiver<Arc<Watched>>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -48,6 +50,22 @@ impl TopologyHandle {
     pub async fn first_resolution(&mut self, within: Duration) -> bool {
         let attempted = self.attempted.wait_for(|attempted| *attempted);
         matches!(timeout(within, attempted).await, Ok(Ok(_)))
+    }
+
+    /// Makes the page about servers and sentinels, as they are when it is called. `stats`: whose control
+    /// part the task was spawned with.
+    pub fn pages(&self, stats: Stats) -> impl Fn() -> Page + Send + Sync + use<> {
+        let (snapshots, watched) = (self.snapshots.clone(), self.watched.clone());
+        move || {
+            let watched: Vec<_> = watched.iter().map(|w| Arc::clone(&w.borrow())).collect();
+            let at = Moment {
+                now: now(),
+                unix: SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default(),
+            };
+            page::page(&snapshots.borrow(), &watched, &stats, at)
+        }
     }
 
     /// Ends the task, with its probes, whoever still holds a sender; resolves when it has ended. A
@@ -71,11 +89,18 @@ pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
     let (attempted_sender, attempted) = watch::channel(false);
     let (events, events_receiver) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
+    let (decisions, decided) = mpsc::unbounded_channel();
+    let mut watchers = JoinSet::new();
+    let sentinel::task::Watchers { symptoms, told } =
+        sentinel::task::spawn(config, decisions, &mut watchers);
     let task = TopologyTask {
         publisher,
         ejection: Ejection::new(config),
         resolver: Resolver::new(config, now()),
         jobs: JoinSet::new(),
+        symptoms,
+        decided,
+        _watchers: watchers,
         stats,
         snapshots: snapshots_sender,
         attempted: attempted_sender,
@@ -84,6 +109,7 @@ pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
         snapshots,
         events,
         attempted,
+        watched: told,
         stop: stop.clone(),
         task: tokio::spawn(task.run(events_receiver, stop)),
     }
@@ -100,6 +126,11 @@ struct TopologyTask {
     resolver: Resolver,
     /// At most one probe per server and one lookup per name; aborted with the task.
     jobs: JoinSet<Outcome>,
+    /// Where what requests met at servers with sentinels is of interest.
+    symptoms: sentinel::task::Symptoms,
+    decided: mpsc::UnboundedReceiver<sentinel::task::Decision>,
+    /// Aborted with the task.
+    _watchers: JoinSet<()>,
     stats: Arc<ControlStats>,
     snapshots: watch::Sender<Arc<Topology>>,
     attempted: watch::Sender<bool>,
@@ -125,6 +156,7 @@ impl TopologyTask {
                         return;
                     }
                     for event in batch.drain(..) {
+                        self.report_symptom(&event);
                         self.ejection.handle_event(&event, now());
                         self.resolver.handle_event(&event, now());
                     }
@@ -132,7 +164,38 @@ impl TopologyTask {
                 Some(outcome) = self.jobs.join_next() => {
                     self.handle_outcome(outcome.expect("jobs do not panic and only our end aborts them"));
                 }
+                Some(decision) = self.decided.recv() => self.obey(decision),
                 () = until(deadline) => {}
+            }
+        }
+    }
+
+    fn report_symptom(&self, event: &Event) {
+        let symptom = match event {
+            Event::Failed { .. } => sentinel::Symptom::ConnectionLost,
+            Event::NotMaster { .. } => sentinel::Symptom::ReadOnly,
+            Event::Answered { .. } => return,
+        };
+        let id = event.server_id();
+        if let Some(watcher) = self.symptoms.get(&id) {
+            // A watcher ends with us only.
+            let _ = watcher.send((id, symptom));
+        }
+    }
+
+    fn obey(&mut self, decision: sentinel::task::Decision) {
+        let server =
+            |id: ServerId| &self.stats.pools[usize::from(id.pool)].servers[usize::from(id.server)];
+        match decision {
+            sentinel::task::Decision::Publish(updates) => self.publish(updates),
+            sentinel::task::Decision::Switched(id) => server(id).switches.add(1),
+            sentinel::task::Decision::Held(id) => server(id).holds.add(1),
+            sentinel::task::Decision::Sentinels { pools, known, up } => {
+                for pool in pools {
+                    let stats = &self.stats.pools[usize::from(pool)];
+                    stats.sentinels_known.set(known);
+                    stats.sentinels_up.set(up);
+                }
             }
         }
     }
@@ -231,6 +294,8 @@ impl TopologyTask {
                 let from = from.map(Endpoint::to_string).unwrap_or_default();
                 info!(pool = pool_name, server = server_name, from, %to, "server has a new address");
             }
+            // Their watcher tells more.
+            Update::Hold(_) | Update::Release(_) => {}
         }
     }
 
@@ -291,7 +356,7 @@ async fn probe(endpoint: &Endpoint, config: &PoolConfig) -> Result<(), ProbeErro
         match endpoint {
             Endpoint::Tcp(address) => converse(TcpStream::connect(address).await?, config).await,
             Endpoint::Unix(path) => converse(UnixStream::connect(path).await?, config).await,
-            Endpoint::Unresolved(_) => Err(ProbeError::Unresolved),
+            Endpoint::Unresolved(_) | Endpoint::NoMaster(_) => Err(ProbeError::Unresolved),
         }
     };
     match timeout(patience, conversation).await {

@@ -21,7 +21,14 @@ const READS_PER_TURN: usize = 4;
 /// Opens the connection and serves it until it ends.
 pub(super) async fn run(shared: Rc<Shared>, id: ConnectionId) {
     let plan = shared.front.borrow_mut().backends().plan(id);
-    let Some(plan) = plan else { return };
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(cause) => {
+            let now = shared.now();
+            (shared.front.borrow_mut()).handle_backend_closed(id, cause, now);
+            return shared.kick();
+        }
+    };
     let cause = match tokio::time::timeout(plan.timeout, open(&plan)).await {
         Ok(Ok((mut reader, writer))) => {
             shared.open_backend(id, writer);
@@ -77,6 +84,9 @@ where
     let config = &plan.config;
     let auth = config.redis_auth.as_ref().map(|secret| secret.0.as_str());
     let mut handshake = Handshake::new(auth, config.redis_db, plan.resp, false);
+    if config.sentinel.is_some() {
+        handshake = handshake.require_master();
+    }
     if handshake.is_done() {
         return Ok(());
     }

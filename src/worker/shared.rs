@@ -117,9 +117,9 @@ impl Shared {
             let mut front = self.front.borrow_mut();
             dirty_backends = front.backends().take_dirty(dirty_backends);
             for id in dirty_backends.drain(..) {
-                if let Some(io) = self.backends.borrow_mut().get_mut(id as usize) {
-                    flush_backend(&mut front, io, id);
-                }
+                // One that waits for a failover has no entry of its own yet, but counters to bring up to
+                // date and a mark to lose.
+                flush_backend(&mut front, entry(&mut self.backends.borrow_mut(), id), id);
             }
             dirty_clients = front.take_dirty(dirty_clients);
             for id in dirty_clients.drain(..) {

@@ -100,7 +100,7 @@ fn accepts(port: u16) -> bool {
 
 /// A command that the kernel kills when this thread ends, also when the test run itself is killed and
 /// no destructor runs. `setpriv` replaces itself by `program`, so the process id is the program's own.
-fn mortal(program: &Path) -> Command {
+pub fn mortal(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if setpriv.exists() {
         let mut command = Command::new(setpriv);

@@ -81,7 +81,8 @@ impl Pool {
         ("127.0.0.1", self.port)
     }
 
-    fn yaml(&self) -> String {
+    /// Its part of the configuration file.
+    pub fn yaml(&self) -> String {
         let listen = match &self.listen {
             Some(listen) => format!("'{listen}'"),
             None => format!("127.0.0.1:{}", self.port),

@@ -118,6 +118,10 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         server.in_queue_bytes.set(tens + 10);
         server.out_queue.set(tens + 11);
         server.out_queue_bytes.set(tens + 12);
+        server.held.set(tens + 13);
+        server.held_bytes.set(tens + 14);
+        server.resent.set(tens + 15);
+        server.bounced.set(tens + 16);
     }
     let control = &stats.control;
     control.total_connections.set(5);
@@ -128,6 +132,11 @@ fn every_value_is_its_own_counter_summed_over_workers() {
     control.pools[0].servers[1].ejects.set(10);
     control.pools[0].servers[1].returns.set(11);
     control.pools[0].servers[1].server_ejected_at.set(12);
+    control.pools[0].servers[1].switches.set(13);
+    control.pools[0].servers[1].holds.set(14);
+    control.pools[0].sentinels_up.set(15);
+    control.pools[0].sentinels_known.set(16);
+    assert_eq!(stats.held(0, 1), (11_026, 11_028));
 
     let mut report = parsed(&stats);
     let mut pool = report["p"].take();
@@ -140,7 +149,8 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "responses": 11_014, "response_bytes": 11_016,
             "in_queue": 11_018, "in_queue_bytes": 11_020,
             "out_queue": 11_022, "out_queue_bytes": 11_024,
-            "server_ejects": 10, "server_returns": 11,
+            "server_ejects": 10, "server_returns": 11, "switches": 13, "holds": 14,
+            "held": 11_026, "held_bytes": 11_028, "resent": 11_030, "bounced": 11_032,
         })
     );
     let idle = pool["a"].take();
@@ -154,6 +164,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "server_ejects": 7, "forward_error": 11_008, "fragments": 11_010,
             "server_returns": 8, "client_requests": 11_012, "client_refused": 9,
             "client_paused": 11_018, "output_limit_closed": 11_016, "protocol_errors": 11_014,
+            "sentinels_up": 15, "sentinels_known": 16,
             "a": null, "b": null,
         })
     );

@@ -1,0 +1,303 @@
+//! Servers that Sentinel manages: their requests wait while a failover is under way instead of failing, and
+//! go on, in order, on a connection to the new master.
+//!
+//! A held server's lanes are connections without a socket ([`State::Waiting`]). What the old connections
+//! have sent is answered by them; what they have not moves to the waiting ones, and so does what the
+//! server refused to execute.
+
+use super::connection::{Bounced, Connection, State};
+use super::pool::{Backends, ConnectionId, Gate, Hold};
+use super::stray::Stray;
+use super::{Cause, Fate, Replies, Turn};
+use crate::buffer::BufferPool;
+use crate::config::SentinelConfig;
+use crate::protocol::redis::Resp;
+use crate::topology::{Event, Topology};
+
+/// How long a master that has moved may take for the replies it still owes.
+const LAST_REPLIES: u32 = 500;
+/// A server that goes on refusing after one hold is not asked to wait for again so soon: nobody is about
+/// to replace it, and its clients should see its error.
+const SYMPTOM_REST: u32 = 10_000;
+
+impl Backends {
+    pub(super) fn sentinel(&self, pool: u16) -> Option<&SentinelConfig> {
+        self.pools[usize::from(pool)].config.sentinel.as_ref()
+    }
+
+    /// Does a server hold as much as it may?
+    pub(super) fn is_full(&self, pool: u16, server: u16) -> bool {
+        let Some(limits) = self.sentinel(pool) else {
+            return false;
+        };
+        let lanes = self.server(pool, server).lanes.iter().flatten().flatten();
+        let (requests, bytes) = lanes
+            .map(|id| &self.connections[*id as usize])
+            .fold((0, 0), |(n, b), c| (n + c.fifo.len(), b + c.retained()));
+        requests >= limits.hold_requests as usize || bytes as u64 >= limits.hold_bytes
+    }
+
+    /// Follows the holds of a new snapshot; addresses have been followed already.
+    pub(super) fn apply_holds<R: Replies>(&mut self, before: &Topology, turn: &mut Turn<'_, R>) {
+        for pool in 0..self.pools.len() as u16 {
+            for server in 0..self.pools[usize::from(pool)].servers.len() as u16 {
+                let old = &before.pools[usize::from(pool)].servers[usize::from(server)];
+                let new = &self.topology.pools[usize::from(pool)].servers[usize::from(server)];
+                let moved = old.endpoint != new.endpoint;
+                match (new.held, self.server(pool, server).hold) {
+                    (true, Hold::Announced) => {}
+                    (true, _) => {
+                        self.server_mut(pool, server).hold = Hold::Announced;
+                        self.set_aside(pool, server, turn);
+                    }
+                    (false, Hold::Announced) => self.let_go(pool, server, turn.now, turn.buffers),
+                    (false, Hold::Symptom { .. } | Hold::Outage) if moved => {
+                        self.let_go(pool, server, turn.now, turn.buffers);
+                    }
+                    (false, _) => {}
+                }
+            }
+        }
+    }
+
+    /// Nothing more is written to the server; what was not written waits.
+    pub(super) fn set_aside<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
+        for resp in [Resp::V2, Resp::V3] {
+            for lane in 0..self.server(pool, server).lanes[resp as usize].len() {
+                let Some(id) = self.server(pool, server).lanes[resp as usize][lane] else {
+                    continue;
+                };
+                if self.connections[id as usize].state != State::Waiting {
+                    let stray = self.retire(id, turn);
+                    self.take_in((pool, server), resp, lane, stray, turn);
+                }
+            }
+        }
+    }
+
+    /// The hold is over: what waited goes to the server's address of now.
+    pub(super) fn let_go(&mut self, pool: u16, server: u16, now: u32, buffers: &mut BufferPool) {
+        let endpoint = self.topology.pools[usize::from(pool)].servers[usize::from(server)]
+            .endpoint
+            .clone();
+        let known = self.server_mut(pool, server);
+        known.hold = Hold::No;
+        known.gates.iter_mut().for_each(Gate::open);
+        let lanes: Vec<ConnectionId> = known.lanes.iter().flatten().flatten().copied().collect();
+        for id in lanes {
+            let connection = &mut self.connections[id as usize];
+            if connection.state != State::Waiting {
+                continue;
+            }
+            if connection.fifo.is_empty() {
+                self.bury(id, buffers);
+            } else {
+                connection.state = State::Connecting;
+                connection.endpoint = endpoint.clone();
+                // They waited for us, not for the server.
+                connection.touch(now);
+                self.opening.push(id);
+                self.mark(id);
+            }
+        }
+    }
+
+    /// Requests without a connection join the lane's, in front of what is newer.
+    pub(super) fn take_in<R: Replies>(
+        &mut self,
+        (pool, server): (u16, u16),
+        resp: Resp,
+        lane: usize,
+        stray: Stray,
+        turn: &mut Turn<'_, R>,
+    ) {
+        if stray.is_empty() {
+            return;
+        }
+        match self.lane((pool, server), resp, lane, turn.now) {
+            Ok(id) => {
+                self.retained += stray.bytes.len();
+                self.server_stats(pool, server).resent.add(stray.repeats);
+                self.connections[id as usize].take_in(stray, turn.buffers);
+                self.mark(id);
+            }
+            Err(failure) => {
+                for entry in stray.entries {
+                    turn.replies
+                        .fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+                }
+            }
+        }
+    }
+
+    /// Requests that the server refused to execute: they wait if that can help, else the client gets the
+    /// refusal.
+    pub(super) fn handle_bounced<R: Replies>(
+        &mut self,
+        (pool, server): (u16, u16),
+        resp: Resp,
+        lane: usize,
+        bounced: Vec<Bounced>,
+        turn: &mut Turn<'_, R>,
+    ) {
+        if bounced.is_empty() {
+            return;
+        }
+        let read_only = bounced.iter().any(|b| b.reply.starts_with(b"-READONLY"));
+        if read_only {
+            self.events.push(Event::NotMaster { pool, server });
+            self.hold_for_symptom(pool, server, turn);
+        }
+        let waits = self.server(pool, server).hold != Hold::No;
+        let mut stray = Stray::default();
+        for Bounced {
+            entry,
+            request,
+            reply,
+        } in bounced
+        {
+            if waits {
+                let repeated = super::connection::InFlight {
+                    repeated: true,
+                    ..entry
+                };
+                stray.repeats += 1;
+                stray.push(repeated, &request);
+            } else {
+                turn.replies.reply(entry.call, &reply, true, turn.buffers);
+            }
+        }
+        let stats = self.server_stats(pool, server);
+        stats.bounced.add(stray.repeats);
+        self.take_in((pool, server), resp, lane, stray, turn);
+    }
+
+    fn hold_for_symptom<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
+        let Some(sentinel) = self.sentinel(pool) else {
+            return;
+        };
+        let patience = sentinel.failover_hold.as_millis() as u32;
+        let now = turn.now;
+        let known = self.server_mut(pool, server);
+        let rested = known
+            .last_symptom
+            .is_none_or(|last| now.wrapping_sub(last) >= SYMPTOM_REST);
+        if patience == 0 || known.hold != Hold::No || !rested {
+            return;
+        }
+        known.last_symptom = Some(now);
+        known.hold = Hold::Symptom {
+            until: now.wrapping_add(patience),
+        };
+        tracing::warn!("{} says it is no master; its requests wait", known.who);
+        self.set_aside(pool, server, turn);
+    }
+
+    /// A connection could not be opened: may its requests wait for a better time?
+    pub(super) fn hold_for_outage(&mut self, pool: u16, server: u16) -> bool {
+        let patient = self
+            .sentinel(pool)
+            .is_some_and(|s| !s.outage_hold.is_zero());
+        let known = self.server_mut(pool, server);
+        if patient && known.hold == Hold::No {
+            known.hold = Hold::Outage;
+        }
+        known.hold != Hold::No
+    }
+
+    /// The server accepts connections again: whoever waited for that may try.
+    pub(super) fn end_outage(&mut self, pool: u16, server: u16) {
+        let known = self.server_mut(pool, server);
+        known.hold = Hold::No;
+        let lanes: Vec<ConnectionId> = known.lanes.iter().flatten().flatten().copied().collect();
+        for id in lanes {
+            let connection = &mut self.connections[id as usize];
+            if connection.state == State::Waiting {
+                connection.state = State::Connecting;
+                self.opening.push(id);
+                self.mark(id);
+            }
+        }
+    }
+
+    /// Ends holds whose time is over, and waits whose end is not the topology's business.
+    pub(super) fn check_holds<R: Replies>(&mut self, turn: &mut Turn<'_, R>) {
+        for pool in 0..self.pools.len() as u16 {
+            if self.sentinel(pool).is_none() {
+                continue;
+            }
+            for server in 0..self.pools[usize::from(pool)].servers.len() as u16 {
+                let known = self.server(pool, server);
+                match known.hold {
+                    Hold::Symptom { until } if super::pool::is_past(turn.now, until) => {
+                        self.let_go(pool, server, turn.now, turn.buffers);
+                    }
+                    Hold::Outage => self.check_outage(pool, server, turn),
+                    _ => {}
+                }
+            }
+        }
+        self.end_last_replies(turn);
+    }
+
+    fn check_outage<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
+        let patience = self.sentinel(pool).map_or(0, |s| s.outage_hold.as_millis()) as u32;
+        let now = turn.now;
+        let known = self.server(pool, server);
+        let failures = known.gates.each_ref().map(|gate| {
+            let cause = gate.failure.clone().unwrap_or(Cause::Refused);
+            (known.failure(cause), !gate.is_closed(now))
+        });
+        let lanes: Vec<ConnectionId> = known.lanes.iter().flatten().flatten().copied().collect();
+        for id in lanes {
+            let connection = &mut self.connections[id as usize];
+            if !matches!(connection.state, State::Waiting | State::Connecting) {
+                continue;
+            }
+            let (failure, retry) = &failures[connection.resp as usize];
+            let before = connection.retained();
+            let is_late = |since: u32| now.wrapping_sub(since) >= patience;
+            let expired = connection.take_expired(|entry| is_late(entry.since), turn.buffers);
+            self.retained -= before - connection.retained();
+            if *retry && connection.state == State::Waiting && !connection.fifo.is_empty() {
+                connection.state = State::Connecting;
+                self.opening.push(id);
+            }
+            self.mark(id);
+            for entry in expired {
+                turn.replies
+                    .fail(entry.call, failure, Fate::NotSent, turn.buffers);
+            }
+        }
+        let mut lanes = self.server(pool, server).lanes.iter().flatten().flatten();
+        if lanes.all(|id| self.connections[*id as usize].fifo.is_empty()) {
+            // Nobody waits any more: the next request tries anew.
+            self.let_go(pool, server, now, turn.buffers);
+        }
+    }
+
+    fn end_last_replies<R: Replies>(&mut self, turn: &mut Turn<'_, R>) {
+        let now = turn.now;
+        let over = |c: &Connection| {
+            let ends = c.ends_by.is_some_and(|at| super::pool::is_past(now, at));
+            ends && c.state == State::Retiring
+        };
+        let late = self.connections.iter().filter(|(_, c)| over(c));
+        let late: Vec<ConnectionId> = late.map(|(id, _)| id as ConnectionId).collect();
+        for id in late {
+            self.handle_closed(id, Cause::Moved, turn);
+        }
+    }
+
+    /// The server has moved: its old connections get a last chance to answer.
+    pub(super) fn limit_last_replies(&mut self, pool: u16, server: u16, now: u32) {
+        for (_, connection) in &mut self.connections {
+            if (connection.pool, connection.server) == (pool, server)
+                && connection.state == State::Retiring
+                && connection.ends_by.is_none()
+            {
+                connection.ends_by = Some(now.wrapping_add(LAST_REPLIES));
+            }
+        }
+    }
+}

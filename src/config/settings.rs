@@ -1,0 +1,88 @@
+//! The values of a pool while its keys are read: first every default, then what the file says.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::{Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig};
+use crate::distribution::Distribution;
+use crate::hash::{Hash, HashTag};
+
+/// The values of a pool that have a default.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub hash: Hash,
+    pub hash_tag: Option<HashTag>,
+    pub distribution: Distribution,
+    pub timeout: Option<Duration>,
+    pub backlog: u32,
+    pub client_connections: Option<NonZeroU32>,
+    pub tcpkeepalive: bool,
+    pub reuseport: bool,
+    pub redis_auth: Option<Secret>,
+    pub redis_db: u32,
+    pub preconnect: bool,
+    pub auto_eject_hosts: bool,
+    pub server_connections: NonZeroU32,
+    pub server_retry_timeout: Duration,
+    pub server_failure_limit: u32,
+    pub limits: Limits,
+    /// Without sentinels if there are none.
+    pub sentinel: SentinelConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            hash: Hash::Fnv1a_64,
+            hash_tag: None,
+            distribution: Distribution::Ketama,
+            timeout: None,
+            backlog: 512,
+            client_connections: None,
+            tcpkeepalive: false,
+            reuseport: false,
+            redis_auth: None,
+            redis_db: 0,
+            preconnect: false,
+            auto_eject_hosts: false,
+            server_connections: NonZeroU32::MIN,
+            server_retry_timeout: Duration::from_secs(30),
+            server_failure_limit: 2,
+            limits: Limits::default(),
+            sentinel: SentinelConfig::new(Vec::new()),
+        }
+    }
+}
+
+impl Settings {
+    /// The pool, with the parts that have no default.
+    pub(super) fn into_pool(
+        self,
+        name: &str,
+        listen: Listen,
+        servers: Vec<ServerConfig>,
+    ) -> PoolConfig {
+        PoolConfig {
+            name: name.to_owned(),
+            listen,
+            hash: self.hash,
+            hash_tag: self.hash_tag,
+            distribution: self.distribution,
+            timeout: self.timeout,
+            backlog: self.backlog,
+            client_connections: self.client_connections,
+            tcpkeepalive: self.tcpkeepalive,
+            reuseport: self.reuseport,
+            redis_auth: self.redis_auth,
+            redis_db: self.redis_db,
+            preconnect: self.preconnect,
+            auto_eject_hosts: self.auto_eject_hosts,
+            server_connections: self.server_connections,
+            server_retry_timeout: self.server_retry_timeout,
+            server_failure_limit: self.server_failure_limit,
+            limits: self.limits,
+            sentinel: Some(self.sentinel).filter(|sentinel| !sentinel.sentinels.is_empty()),
+            servers,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Failovers with real sentinels: what clients of the proxy notice, and what of their writes is left.
+//!
+//! Each test starts a cluster of its own (`tests/support/sentinel`), harms it under load and compares what
+//! was acknowledged with what the final masters have. `harness.rs` shows that the comparison finds a loss.
+
+mod auth;
+mod crash;
+mod endurance;
+mod events;
+mod harness;
+mod network;
+mod pipelines;
+mod planned;
+mod restart;
+mod scene;
+#[path = "../support/sentinel/mod.rs"]
+mod sentinel;
+#[path = "../support/mod.rs"]
+mod support;
+mod telling;
