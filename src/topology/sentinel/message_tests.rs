@@ -52,139 +52,119 @@ fn announcement(stage: Stage, candidate: Option<HostPort>) -> Event {
     }
 }
 
+type Row = (&'static str, String, Event);
+
 /// One row per channel and kind of payload, as Sentinel sends them.
-fn table() -> Vec<(&'static str, String, Event)> {
+fn table() -> Vec<Row> {
+    let mut rows = failovers();
+    rows.extend(opinions());
+    rows.extend(of_master());
+    rows.extend(of_replica_or_sentinel());
+    rows
+}
+
+fn failovers() -> Vec<Row> {
     let master = || MASTER.to_string();
     let replica = || REPLICA.to_string();
-    let sentinel = || SENTINEL.to_string();
-    let down = |instance, agreed| Event::Down { instance, agreed };
-    let up = |instance, agreed| Event::Up { instance, agreed };
-    let role = |master| Event::RoleChanged {
-        instance: of_replica(),
-        master,
-    };
     let selected = announcement(Stage::Selected, Some(new()));
     let promoting = || announcement(Stage::Promoting, Some(new()));
-    let objective = format!("{MASTER} #quorum 2/2");
-    let switch = "shard0 127.0.0.1 20974 127.0.0.1 30909".to_string();
-    let converted = Event::Converted {
-        address: new(),
-        of: shard0(),
-    };
+    let reconf = announcement(Stage::Promoting, None);
+    let attempted = || Event::Attempted(shard0());
+    let aborted = || Event::Aborted(shard0());
+    let epoch = Event::Election { epoch: 7 };
     vec![
-        ("+switch-master", switch, moved(false)),
+        ("+switch-master", switch_payload(), moved(false)),
         ("+promoted-slave", replica(), moved(true)),
-        ("+config-update-from", sentinel(), Event::Updating(shard0())),
-        ("+try-failover", master(), Event::Attempted(shard0())),
-        ("+elected-leader", master(), Event::Attempted(shard0())),
-        (
-            "+failover-state-select-slave",
-            master(),
-            Event::Attempted(shard0()),
-        ),
-        (
-            "+vote-for-leader",
-            "5d0a 7".to_string(),
-            Event::Election { epoch: 7 },
-        ),
-        ("+new-epoch", "7".to_string(), Event::Election { epoch: 7 }),
+        ("+try-failover", master(), attempted()),
+        ("+elected-leader", master(), attempted()),
+        ("+failover-state-select-slave", master(), attempted()),
+        ("+vote-for-leader", "5d0a 7".to_string(), epoch.clone()),
+        ("+new-epoch", "7".to_string(), epoch),
         ("+selected-slave", replica(), selected),
         ("+failover-state-send-slaveof-noone", replica(), promoting()),
         ("+failover-state-wait-promotion", replica(), promoting()),
-        (
-            "+failover-state-reconf-slaves",
-            master(),
-            announcement(Stage::Promoting, None),
-        ),
-        (
-            "-failover-abort-not-elected",
-            master(),
-            Event::Aborted(shard0()),
-        ),
-        (
-            "-failover-abort-no-good-slave",
-            master(),
-            Event::Aborted(shard0()),
-        ),
-        (
-            "-failover-abort-slave-timeout",
-            master(),
-            Event::Aborted(shard0()),
-        ),
+        ("+failover-state-reconf-slaves", master(), reconf),
+        ("-failover-abort-not-elected", master(), aborted()),
+        ("-failover-abort-no-good-slave", master(), aborted()),
+        ("-failover-abort-slave-timeout", master(), aborted()),
         ("+failover-end", master(), Event::Ended(shard0())),
         (
             "+failover-end-for-timeout",
             master(),
             Event::Ended(shard0()),
         ),
-        ("+sdown", master(), down(Instance::Master(shard0()), false)),
-        ("+sdown", replica(), down(of_replica(), false)),
-        ("+sdown", sentinel(), down(of_sentinel(), false)),
-        ("-sdown", master(), up(Instance::Master(shard0()), false)),
-        ("+odown", objective, down(Instance::Master(shard0()), true)),
-        ("-odown", master(), up(Instance::Master(shard0()), true)),
-        ("+slave", replica(), Event::Replicas(shard0())),
-        ("+convert-to-slave", replica(), converted),
-        ("+fix-slave-config", replica(), Event::Replicas(shard0())),
-        ("+slave-reconf-sent", replica(), Event::Replicas(shard0())),
-        ("+slave-reconf-inprog", replica(), Event::Replicas(shard0())),
-        ("+slave-reconf-done", replica(), Event::Replicas(shard0())),
-        (
-            "-slave-reconf-sent-timeout",
-            replica(),
-            Event::Replicas(shard0()),
-        ),
-        (
-            "+role-change",
-            format!("{REPLICA} new reported role is slave"),
-            role(false),
-        ),
-        (
-            "-role-change",
-            format!("{REPLICA} new reported role is master"),
-            role(true),
-        ),
-        (
-            "+reboot",
-            master(),
-            Event::Rebooted(Instance::Master(shard0())),
-        ),
-        ("+reboot", replica(), Event::Rebooted(of_replica())),
-        ("+reset-master", master(), Event::Reset(shard0())),
-        (
-            "+monitor",
-            format!("{MASTER} quorum 2"),
-            Event::Monitored(shard0()),
-        ),
-        ("-monitor", master(), Event::Unmonitored(shard0())),
-        (
-            "+set",
-            format!("{MASTER} down-after-milliseconds 1100"),
-            Event::Reconfigured(shard0()),
-        ),
-        ("+sentinel", sentinel(), Event::Sentinels(shard0())),
-        (
-            "+sentinel-address-switch",
-            sentinel(),
-            Event::Sentinels(shard0()),
-        ),
-        (
-            "+sentinel-invalid-addr",
-            SENTINEL.replace("26379", "0"),
-            Event::Sentinels(shard0()),
-        ),
-        ("+tilt", "#tilt mode entered".to_string(), Event::Tilt(true)),
-        ("-tilt", "#tilt mode exited".to_string(), Event::Tilt(false)),
-        ("+redirect-to-master", switch_relic(), Event::Irrelevant),
-        (
-            "+script-error",
-            "/notify.sh 0 1".to_string(),
-            Event::Irrelevant,
-        ),
     ]
 }
 
-fn switch_relic() -> String {
+fn opinions() -> Vec<Row> {
+    let master = || MASTER.to_string();
+    let down = |instance, agreed| Event::Down { instance, agreed };
+    let up = |instance, agreed| Event::Up { instance, agreed };
+    let it = || Instance::Master(shard0());
+    let objective = format!("{MASTER} #quorum 2/2");
+    vec![
+        ("+sdown", master(), down(it(), false)),
+        ("+sdown", REPLICA.to_string(), down(of_replica(), false)),
+        ("+sdown", SENTINEL.to_string(), down(of_sentinel(), false)),
+        ("-sdown", master(), up(it(), false)),
+        ("+odown", objective, down(it(), true)),
+        ("-odown", master(), up(it(), true)),
+        ("+tilt", "#tilt mode entered".to_string(), Event::Tilt(true)),
+        ("-tilt", "#tilt mode exited".to_string(), Event::Tilt(false)),
+    ]
+}
+
+fn of_master() -> Vec<Row> {
+    let master = || MASTER.to_string();
+    let monitored = format!("{MASTER} quorum 2");
+    let set = format!("{MASTER} down-after-milliseconds 1100");
+    let script = "/notify.sh 0 1".to_string();
+    let rebooted = |instance| Event::Rebooted(instance);
+    vec![
+        ("+reboot", master(), rebooted(Instance::Master(shard0()))),
+        ("+reboot", REPLICA.to_string(), rebooted(of_replica())),
+        ("+reset-master", master(), Event::Reset(shard0())),
+        ("+monitor", monitored, Event::Monitored(shard0())),
+        ("-monitor", master(), Event::Unmonitored(shard0())),
+        ("+set", set, Event::Reconfigured(shard0())),
+        ("+redirect-to-master", switch_payload(), Event::Irrelevant),
+        ("+script-error", script, Event::Irrelevant),
+    ]
+}
+
+fn of_replica_or_sentinel() -> Vec<Row> {
+    let replica = || REPLICA.to_string();
+    let sentinel = || SENTINEL.to_string();
+    let said = |role: &str| format!("{REPLICA} new reported role is {role}");
+    let role = |master| Event::RoleChanged {
+        instance: of_replica(),
+        master,
+    };
+    let converted = Event::Converted {
+        address: new(),
+        of: shard0(),
+    };
+    let replicas = || Event::Replicas(shard0());
+    let sentinels = || Event::Sentinels(shard0());
+    let invalid = SENTINEL.replace("26379", "0");
+    vec![
+        ("+config-update-from", sentinel(), Event::Updating(shard0())),
+        ("+slave", replica(), replicas()),
+        ("+convert-to-slave", replica(), converted),
+        ("+fix-slave-config", replica(), replicas()),
+        ("+slave-reconf-sent", replica(), replicas()),
+        ("+slave-reconf-inprog", replica(), replicas()),
+        ("+slave-reconf-done", replica(), replicas()),
+        ("-slave-reconf-sent-timeout", replica(), replicas()),
+        ("+role-change", said("slave"), role(false)),
+        ("-role-change", said("master"), role(true)),
+        ("+sentinel", sentinel(), sentinels()),
+        ("+sentinel-address-switch", sentinel(), sentinels()),
+        ("+sentinel-invalid-addr", invalid, sentinels()),
+    ]
+}
+
+fn switch_payload() -> String {
     "shard0 127.0.0.1 20974 127.0.0.1 30909".to_string()
 }
 

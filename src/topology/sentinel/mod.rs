@@ -15,9 +15,10 @@
 //!                                                        v
 //!                                      output.rs, snapshot.rs
 //! ```
-//! *Three things must agree before requests go to a new address*: an event or the answers of sentinels make
-//! it believed, its epoch is not below what was known, and the node itself says that it is a master.
-//! Nothing is ever concluded from somebody's silence.
+//! *Three things must agree before requests go to a new address*: a sentinel answers with it, the epoch it
+//! gives is not below what was known, and the node itself says that it is a master. Events only make that
+//! fast: they begin holds and the questions. With `commit: eager` the word of the announced candidate
+//! replaces the sentinel's. Nothing is ever concluded from somebody's silence.
 
 pub mod address;
 pub mod answer;

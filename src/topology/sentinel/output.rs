@@ -55,11 +55,11 @@ pub struct Switch {
     pub shard: ShardId,
     /// As announced, translated by the NAT map; a host name is to be looked up at each connect.
     pub address: HostPort,
-    /// `None` where the epoch is not known yet: an event does not carry it. Never goes back but after
-    /// [`Note::EpochReset`] and [`Note::Overruled`].
+    /// `None` for the configured address and for a candidate's own word: no sentinel gave one yet. Never
+    /// goes back but after [`Note::EpochReset`] and [`Note::Overruled`].
     pub epoch: Option<u64>,
     pub via: Via,
-    /// Who said so; `None` for the configured address and a candidate's own word.
+    /// Who said so first; `None` for the configured address.
     pub source: Option<SentinelId>,
 }
 
@@ -70,9 +70,9 @@ pub enum Via {
     Configuration,
     /// Answers of the sentinels.
     Poll,
-    /// `+promoted-slave`, from the leader.
+    /// `+promoted-slave`, from the leader, and an answer that confirmed it.
     Promoted,
-    /// `+switch-master`.
+    /// `+switch-master`, and an answer that confirmed it.
     Switched,
     /// The candidate itself (`commit: eager`).
     Candidate,

@@ -36,7 +36,7 @@ pub struct Timing {
     pub announcement: Duration,
     /// Between two `ROLE`s of a new master that does not yet say it is one.
     pub role_retry: Duration,
-    /// The same once it has been so for [`ROLE_RETRIES`] times.
+    /// The same once it has been so for 40 times, and for a node that refuses our credentials.
     pub role_retry_slow: Duration,
     /// Between two polls for symptoms: they come as fast as requests do.
     pub symptom_gap: Duration,

@@ -53,6 +53,54 @@ fn an_event_of_a_sentinel_that_was_cut_off_is_not_taken_at_its_word() {
 }
 
 #[test]
+fn an_event_of_a_sentinel_that_answers_nothing_does_not_even_hold() {
+    let mut bench = Bench::stable();
+    bench.sentinels[0].denies = true;
+    bench.run(1500);
+    bench.switched(0, "A", "B");
+    assert!(bench.log.is_empty(), "{:?}", bench.log);
+    assert_eq!(bench.ignored(), [Ignored::Unproven]);
+}
+
+#[test]
+fn an_answer_that_was_asked_for_before_the_event_does_not_refute_it() {
+    let mut bench = Bench::stable();
+    let sentinel = bench.id(0);
+    bench.sentinels[0].mute = true;
+    let asked = |bench: &Bench| {
+        let of_it = bench.asked.iter().filter(|(_, id, _)| *id == sentinel);
+        of_it
+            .flat_map(|(.., questions)| questions.clone())
+            .collect::<Vec<_>>()
+    };
+    while asked(&bench).is_empty() {
+        bench.run(10);
+    }
+    let before = asked(&bench);
+    bench.run(10);
+    bench.master("B");
+    bench.switched(0, "A", "B");
+    let after = asked(&bench).split_off(before.len());
+    for question in &before {
+        let answer = bench.sentinels[0].answer(question);
+        bench
+            .watcher
+            .handle_answer(sentinel, question, &answer, bench.now);
+    }
+    bench.drive();
+    assert_eq!(bench.decisions(), ["hold 0 1500"]);
+    bench.sentinels[0].says("B", 6);
+    for question in &after {
+        let answer = bench.sentinels[0].answer(question);
+        bench
+            .watcher
+            .handle_answer(sentinel, question, &answer, bench.now);
+    }
+    bench.drive();
+    assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Switched"]);
+}
+
+#[test]
 fn a_stale_sentinel_moves_nothing() {
     let mut bench = Bench::stable();
     bench.master("B");
