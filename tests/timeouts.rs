@@ -189,24 +189,6 @@ fn connecting_takes_no_longer_than_the_timeout() {
     assert_eq!(of_server(&proxy, "server_timedout"), 1);
 }
 
-/// The network says so at once, or never: both are errors in time.
-#[test]
-fn an_address_that_leads_nowhere_is_an_error_in_time() {
-    // For documentation only (RFC 5737): nobody has it.
-    let nowhere = "192.0.2.1:6379";
-    let proxy = Proxy::start(&[pool().server(&format!("{nowhere}:1 server1"))]);
-    let mut client = proxy.client();
-    let sent = Instant::now();
-    let reply = client.cmd(&["GET", "k"]);
-    assert!(sent.elapsed() < LONG);
-    let error = reply.error();
-    assert!(error.starts_with("ERR Connection "), "{error}");
-    assert!(
-        error.ends_with(&format!(": server {nowhere} (server1)")),
-        "{error}"
-    );
-}
-
 /// Without `timeout` a request waits for as long as the server needs.
 #[test]
 fn without_timeout_a_paused_server_is_waited_for() {
