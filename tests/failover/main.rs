@@ -9,6 +9,7 @@ mod endurance;
 mod events;
 mod harness;
 mod network;
+mod partition;
 mod pipelines;
 mod planned;
 mod restart;

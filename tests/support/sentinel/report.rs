@@ -141,6 +141,12 @@ impl Report {
         gaps.max().expect("there are two moments at least")
     }
 
+    /// The longest time until the shard's client had a reply, errors included.
+    pub fn slowest(&self, shard: usize) -> Duration {
+        let ours = self.operations.iter().filter(|o| o.shard == Some(shard));
+        ours.map(|o| o.ended - o.sent).max().unwrap_or_default()
+    }
+
     /// When the first good reply to a write of the shard came that was sent after `since`.
     pub fn first_write_since(&self, shard: usize, since: Instant) -> Option<Instant> {
         let mut writes = self.done(shard).filter(|o| o.write && o.sent >= since);
