@@ -5,6 +5,7 @@
 
 mod auth;
 mod crash;
+mod crowd;
 mod endurance;
 mod events;
 mod harness;
