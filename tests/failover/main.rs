@@ -17,6 +17,7 @@ mod restart;
 mod scene;
 #[path = "../support/sentinel/mod.rs"]
 mod sentinel;
+mod sentinels;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
