@@ -28,10 +28,7 @@ impl Port {
     }
 
     fn start_with(address: SocketAddr, pool: &str) -> Port {
-        let pool = PoolNames {
-            name: pool.to_string(),
-            servers: vec!["server1".to_string(), "127.0.0.1:6379".to_string()],
-        };
+        let pool = PoolNames::numbered(0, pool, &["server1", "127.0.0.1:6379"]);
         let stats = Stats::new(vec![pool], 2);
         let admin = Admin::bind(address).expect("bind");
         let address = admin.local_addr();

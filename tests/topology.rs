@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nuthatch::config::{Address, Config, Limits, Listen, PoolConfig, Secret, ServerConfig};
 use nuthatch::distribution::Distribution;
 use nuthatch::hash::Hash;
-use nuthatch::stats::ControlStats;
+use nuthatch::stats::{ControlStats, PoolNames, Stats};
 use nuthatch::topology::task::{TopologyHandle, spawn};
 use nuthatch::topology::{Endpoint, Event, Topology};
 use rustix::process::{Pid, Signal, kill_process};
@@ -160,8 +160,11 @@ impl Running {
     }
 
     fn start_all(pools: Vec<PoolConfig>) -> Running {
-        let servers: Vec<usize> = pools.iter().map(|pool| pool.servers.len()).collect();
-        let stats = Arc::new(ControlStats::new(&servers));
+        let names = pools.iter().enumerate().map(|(slot, pool)| {
+            let servers: Vec<&str> = pool.servers.iter().map(|s| s.name.as_str()).collect();
+            PoolNames::numbered(slot, &pool.name, &servers)
+        });
+        let stats = Stats::new(names.collect(), 0).control;
         let config = Config {
             pools: pools.into_iter().map(Arc::new).collect(),
         };

@@ -95,13 +95,10 @@ impl Running {
 }
 
 fn names(config: &Config) -> Vec<PoolNames> {
-    let names = config.pools.iter().map(|pool| PoolNames {
-        name: pool.name.clone(),
-        servers: pool
-            .servers
-            .iter()
-            .map(|server| server.name.clone())
-            .collect(),
+    let pools = config.pools.iter().enumerate();
+    let names = pools.map(|(slot, pool)| {
+        let servers: Vec<&str> = pool.servers.iter().map(|s| s.name.as_str()).collect();
+        PoolNames::numbered(slot, &pool.name, &servers)
     });
     names.collect()
 }

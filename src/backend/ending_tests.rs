@@ -8,7 +8,7 @@ use super::*;
 use crate::backend::{Call, Failure};
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
-use crate::stats::{PoolNames, Stats, WorkerStats};
+use crate::stats::WorkerStats;
 use crate::topology::fixture;
 use crate::topology::{Event, Topology};
 
@@ -38,11 +38,7 @@ impl Fixture {
             ..fixture::pool(&["127.0.0.1:1"])
         };
         let config = fixture::config(vec![pool]);
-        let names = PoolNames {
-            name: config.pools[0].name.clone(),
-            servers: vec![config.pools[0].servers[0].name.clone()],
-        };
-        let stats = Stats::new(vec![names], 1).workers[0].clone();
+        let stats = Arc::new(WorkerStats::new(&[1]));
         let topology = Arc::new(Topology::initial(&config));
         Fixture {
             backends: Backends::new(topology, stats.clone(), 1 << 20, 1),

@@ -459,7 +459,7 @@ impl World {
                 "call {slot}"
             );
         }
-        for server in &self.stats.pools[0].servers {
+        for server in self.stats.pools[0].servers.iter() {
             let gauges = [
                 &server.in_queue,
                 &server.in_queue_bytes,

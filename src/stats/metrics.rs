@@ -282,7 +282,7 @@ fn current_connections(stats: &Stats) -> u64 {
 }
 
 fn total_connections(stats: &Stats) -> u64 {
-    let servers = pools(stats).flat_map(|pool| &pool.servers);
+    let servers = pools(stats).flat_map(|pool| pool.servers.iter());
     listeners(stats)
         + stats.control.total_connections.get()
         + servers
@@ -297,10 +297,10 @@ fn total_connections(stats: &Stats) -> u64 {
 
 /// Every pool has one listening socket.
 fn listeners(stats: &Stats) -> u64 {
-    stats.names.len() as u64
+    stats.names().len() as u64
 }
 
 /// Every pool of every worker.
 fn pools(stats: &Stats) -> impl Iterator<Item = &PoolStats> {
-    stats.workers.iter().flat_map(|worker| &worker.pools)
+    stats.workers.iter().flat_map(|worker| worker.pools.iter())
 }

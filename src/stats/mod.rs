@@ -5,12 +5,18 @@
 //!
 //! Every counter has one writing thread, so an increment is a plain load and store; the admin thread
 //! reads at any moment. Names and meanings are twemproxy's where it has the counter (`nc_stats.h`).
+//!
+//! Every pool, and every server within its pool, has a *slot* that stays its own as long as the process
+//! lives. A configuration that is read later may add slots: the arrays grow in place, without a lock, under
+//! the workers that count in them. A slot whose pool or server was removed keeps its counters (what is in
+//! flight still counts there) and is no longer listed.
 
 pub mod metrics;
 pub mod report;
 
-use std::sync::Arc;
+use std::ops::Index;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A number with a single writer and any number of readers.
 #[derive(Debug, Default)]
@@ -36,10 +42,14 @@ impl Counter {
     }
 }
 
-/// One worker's counters; same shape as the configuration.
+/// A growing array: an index is a slot, and what is in it never moves.
 #[derive(Debug)]
+pub struct Slots<T>(boxcar::Vec<T>);
+
+/// One worker's counters.
+#[derive(Debug, Default)]
 pub struct WorkerStats {
-    pub pools: Vec<PoolStats>,
+    pub pools: Slots<PoolStats>,
     /// Bytes held in the buffers of all clients and backends of this worker (gauge).
     pub buffered_bytes: Counter,
 }
@@ -59,7 +69,7 @@ pub struct PoolStats {
     pub output_limit_closed: Counter,
     /// Times a client was paused because it does not read or has too much unanswered.
     pub client_paused: Counter,
-    pub servers: Vec<ServerStats>,
+    pub servers: Slots<ServerStats>,
 }
 
 /// Each closed connection, also one that never came to be, adds to exactly one of `server_eof`,
@@ -88,12 +98,12 @@ pub struct ServerStats {
 }
 
 /// What the control thread (listeners, topology) counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ControlStats {
     /// Clients accepted since the start.
     pub total_connections: Counter,
     pub topology_version: Counter,
-    pub pools: Vec<ControlPoolStats>,
+    pub pools: Slots<ControlPoolStats>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +116,7 @@ pub struct ControlPoolStats {
     pub sentinels_up: Counter,
     /// Sentinels of the pool, configured ones and those they told of (gauge).
     pub sentinels_known: Counter,
-    pub servers: Vec<ControlServerStats>,
+    pub servers: Slots<ControlServerStats>,
 }
 
 #[derive(Debug, Default)]
@@ -124,16 +134,23 @@ pub struct ControlServerStats {
 /// What a pool and its servers are called in reports.
 #[derive(Clone, Debug)]
 pub struct PoolNames {
+    pub slot: usize,
     pub name: String,
     /// In the configuration's order, unique.
-    pub servers: Vec<String>,
+    pub servers: Vec<ServerName>,
 }
 
-/// Everything a report needs. `names`, `control` and each worker have the same shape.
+#[derive(Clone, Debug)]
+pub struct ServerName {
+    pub slot: usize,
+    pub name: String,
+}
+
+/// Everything a report needs. `control` and each worker have every slot that `names` has.
 #[derive(Debug, Clone)]
 pub struct Stats {
-    /// In the configuration's order.
-    pub names: Arc<[PoolNames]>,
+    /// Read and replaced on the control thread only.
+    names: Arc<RwLock<Arc<[PoolNames]>>>,
     pub workers: Vec<Arc<WorkerStats>>,
     pub control: Arc<ControlStats>,
 }
@@ -141,14 +158,34 @@ pub struct Stats {
 impl Stats {
     /// All counters, at zero, of so many workers.
     pub fn new(names: Vec<PoolNames>, workers: usize) -> Stats {
-        let servers: Vec<usize> = names.iter().map(|pool| pool.servers.len()).collect();
-        Stats {
-            names: names.into(),
-            workers: std::iter::repeat_with(|| Arc::new(WorkerStats::new(&servers)))
-                .take(workers)
-                .collect(),
-            control: Arc::new(ControlStats::new(&servers)),
+        let stats = Stats {
+            names: Arc::new(RwLock::new(Arc::default())),
+            workers: std::iter::repeat_with(Arc::default).take(workers).collect(),
+            control: Arc::default(),
+        };
+        stats.list(names);
+        stats
+    }
+
+    /// The pools and servers that are configured now, in the configuration's order.
+    pub fn names(&self) -> Arc<[PoolNames]> {
+        Arc::clone(&self.names.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lists these pools and servers from now on; slots that are new start at zero. To be called before
+    /// anybody counts in a new slot.
+    pub fn list(&self, names: Vec<PoolNames>) {
+        for pool in &names {
+            let servers = pool.servers.iter().map(|server| server.slot + 1);
+            let servers = servers.max().unwrap_or(0);
+            for worker in &self.workers {
+                worker.pools.grow(pool.slot + 1);
+                worker.pools[pool.slot].servers.grow(servers);
+            }
+            self.control.pools.grow(pool.slot + 1);
+            self.control.pools[pool.slot].servers.grow(servers);
         }
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names.into();
     }
 
     /// Requests that wait for a server's failover, and their bytes, over all workers.
@@ -160,35 +197,61 @@ impl Stats {
     }
 }
 
-impl WorkerStats {
-    /// `servers[i]`: how many servers pool `i` has.
-    pub fn new(servers: &[usize]) -> WorkerStats {
-        let pools = servers.iter().map(|&n| PoolStats {
-            servers: std::iter::repeat_with(ServerStats::default)
-                .take(n)
-                .collect(),
-            ..PoolStats::default()
-        });
-        WorkerStats {
-            pools: pools.collect(),
-            buffered_bytes: Counter::default(),
+impl<T: Default> Slots<T> {
+    /// Only the control thread makes an array longer.
+    fn grow(&self, len: usize) {
+        while self.0.count() < len {
+            self.0.push(T::default());
         }
     }
 }
 
-impl ControlStats {
+impl<T> Slots<T> {
+    /// Those of removed pools and servers too.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|(_, value)| value)
+    }
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Slots<T> {
+        Slots(boxcar::Vec::new())
+    }
+}
+
+impl<T> Index<usize> for Slots<T> {
+    type Output = T;
+
+    fn index(&self, slot: usize) -> &T {
+        &self.0[slot]
+    }
+}
+
+impl WorkerStats {
     /// `servers[i]`: how many servers pool `i` has.
-    pub fn new(servers: &[usize]) -> ControlStats {
-        let pools = servers.iter().map(|&n| ControlPoolStats {
-            servers: std::iter::repeat_with(ControlServerStats::default)
-                .take(n)
+    pub fn new(servers: &[usize]) -> WorkerStats {
+        let stats = WorkerStats::default();
+        stats.pools.grow(servers.len());
+        for (pool, &servers) in stats.pools.iter().zip(servers) {
+            pool.servers.grow(servers);
+        }
+        stats
+    }
+}
+
+impl PoolNames {
+    /// As at the start, when slots and positions are the same.
+    pub fn numbered(slot: usize, name: &str, servers: &[&str]) -> PoolNames {
+        let servers = servers.iter().enumerate();
+        PoolNames {
+            slot,
+            name: name.to_owned(),
+            servers: servers
+                .map(|(slot, name)| ServerName {
+                    slot,
+                    name: (*name).to_owned(),
+                })
                 .collect(),
-            ..ControlPoolStats::default()
-        });
-        ControlStats {
-            total_connections: Counter::default(),
-            topology_version: Counter::default(),
-            pools: pools.collect(),
         }
     }
 }

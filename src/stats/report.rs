@@ -9,8 +9,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Stats;
 use super::metrics::{Metric, POOL, PROCESS, SERVER};
+use super::{PoolNames, ServerName, Stats};
 
 /// Who reports, and when.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +39,9 @@ pub fn json(stats: &Stats, origin: Origin<'_>) -> String {
     for metric in PROCESS {
         push_number(&mut out, ", ", metric.name, metric.value(stats));
     }
-    for index in 0..stats.names.len() {
+    for (index, pool) in stats.names().iter().enumerate() {
         out.push_str(if index == 0 { ", " } else { "," });
-        push_pool(&mut out, stats, index);
+        push_pool(&mut out, stats, pool);
     }
     out.push('}');
     out
@@ -66,8 +66,8 @@ fn push_descriptions<R>(out: &mut String, title: &str, metrics: &[Metric<R>]) {
     }
 }
 
-fn push_pool(out: &mut String, stats: &Stats, pool: usize) {
-    let names = &stats.names[pool];
+fn push_pool(out: &mut String, stats: &Stats, names: &PoolNames) {
+    let pool = names.slot;
     let control = &stats.control.pools[pool];
     let _ = write!(out, "{}: {{", quoted(&names.name));
     let mut separator = "";
@@ -76,20 +76,20 @@ fn push_pool(out: &mut String, stats: &Stats, pool: usize) {
         push_number(out, separator, metric.name, metric.value(workers, control));
         separator = ", ";
     }
-    for server in 0..names.servers.len() {
-        out.push_str(if server == 0 { ", " } else { "," });
+    for (index, server) in names.servers.iter().enumerate() {
+        out.push_str(if index == 0 { ", " } else { "," });
         push_server(out, stats, pool, server);
     }
     out.push('}');
 }
 
-fn push_server(out: &mut String, stats: &Stats, pool: usize, server: usize) {
-    let control = &stats.control.pools[pool].servers[server];
-    let _ = write!(out, "{}: {{", quoted(&stats.names[pool].servers[server]));
+fn push_server(out: &mut String, stats: &Stats, pool: usize, server: &ServerName) {
+    let control = &stats.control.pools[pool].servers[server.slot];
+    let _ = write!(out, "{}: {{", quoted(&server.name));
     let mut separator = "";
     for metric in SERVER {
         let workers = stats.workers.iter();
-        let workers = workers.map(|worker| &worker.pools[pool].servers[server]);
+        let workers = workers.map(|worker| &worker.pools[pool].servers[server.slot]);
         push_number(out, separator, metric.name, metric.value(workers, control));
         separator = ", ";
     }

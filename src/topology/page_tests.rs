@@ -75,10 +75,8 @@ fn shown(shard: ShardSnapshot, start: Instant) -> Value {
     managed.sentinel = Some(sentinels);
     managed.name = "managed".to_string();
     let config = fixture::config(vec![plain, managed]);
-    let names = ["pool", "managed"].map(|name| PoolNames {
-        name: name.to_string(),
-        servers: vec!["server0".to_string(), "server1".to_string()],
-    });
+    let names = [(0, "pool"), (1, "managed")]
+        .map(|(slot, name)| PoolNames::numbered(slot, name, &["server0", "server1"]));
     let stats = Stats::new(names.to_vec(), 2);
     for (requests, worker) in (1..).zip(&stats.workers) {
         worker.pools[1].servers[1].held.set(requests);

@@ -35,10 +35,8 @@ const SERVER_NAMES: [&str; 13] = [
 ];
 
 fn stats(pools: &[(&str, &[&str])], workers: usize) -> Stats {
-    let names = pools.iter().map(|(name, servers)| PoolNames {
-        name: name.to_string(),
-        servers: servers.iter().map(|s| s.to_string()).collect(),
-    });
+    let names = pools.iter().enumerate();
+    let names = names.map(|(slot, (name, servers))| PoolNames::numbered(slot, name, servers));
     Stats::new(names.collect(), workers)
 }
 
