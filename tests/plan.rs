@@ -343,6 +343,28 @@ fn keys_are_counted_from_a_file_or_standard_input() {
     assert!(ended.stdout.contains(&line), "{}", ended.stdout);
 }
 
+#[test]
+fn of_many_streams_the_largest_are_shown() {
+    let servers = |count: u16| -> String {
+        let servers = (1..=count).map(|n| format!("    - 127.0.0.1:{n}:1\n"));
+        let lines =
+            "  listen: 127.0.0.1:22121\n  redis: true\n  distribution: modula\n  servers:\n";
+        format!("alpha:\n{lines}{}", servers.collect::<String>())
+    };
+    let ended = plan(&servers(7), &servers(8));
+    // Each of 56 residues has its pair; in 7 of them the server stays.
+    assert!(
+        ended
+            .stdout
+            .contains("\n    ... and 9 smaller ones, which --format json prints\n\n"),
+        "{}",
+        ended.stdout
+    );
+    let pool = plan_json(&servers(7), &servers(8)).pool();
+    let streams = pool["movement"]["streams"].as_array().expect("a list");
+    assert_eq!(streams.len(), 49);
+}
+
 fn strings(value: &Value) -> Vec<String> {
     serde_json::from_value(value.clone()).expect("a list of strings")
 }

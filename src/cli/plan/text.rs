@@ -9,6 +9,9 @@ use super::compare::{PoolReport, Presence, Verdict};
 use super::movement::{Basis, Movement};
 use super::servers::ServerChanges;
 
+/// Two pools of a hundred servers each would fill ten thousand lines.
+const STREAMS: usize = 40;
+
 pub(super) fn render(report: &Report) -> String {
     let blocks: Vec<String> = report.pools.iter().map(block).collect();
     blocks.join("\n")
@@ -115,7 +118,7 @@ fn keys(text: &mut String, movement: &Movement) {
     let counted = movement.basis == Basis::Keys;
     let column = if counted { "keys" } else { "" };
     let mut rows = vec![["from", "to", "share", column].map(str::to_owned).to_vec()];
-    for stream in &movement.streams {
+    for stream in movement.streams.iter().take(STREAMS) {
         let count = match counted {
             true => stream.count.to_string(),
             false => String::new(),
@@ -124,6 +127,10 @@ fn keys(text: &mut String, movement: &Movement) {
         rows.push(vec![from, to, percent(stream.share), count]);
     }
     table(text, &rows);
+    if let Some(more @ 1..) = movement.streams.len().checked_sub(STREAMS) {
+        let what = format!("    ... and {more} smaller ones, which --format json prints");
+        writeln!(text, "{what}").expect("writing to a String");
+    }
     let mut rows = vec![["server", "before", "after"].map(str::to_owned).to_vec()];
     for balance in &movement.balance {
         let share = |share: Option<f64>| share.map_or("-".to_owned(), percent);
