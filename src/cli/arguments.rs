@@ -27,7 +27,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch sentinel [OPTIONS]",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -148,6 +148,18 @@ pub enum Command {
     #[command(args_override_self = true)]
     Locate(LocateArguments),
 
+    /// Print what a changed configuration changes, and which share of the keys moves
+    ///
+    /// Compares two configuration files pool by pool: keys of the file with another value, servers that
+    /// come, go, weigh or listen otherwise, and the keys that would live on another server: how many, and
+    /// from where to where. All servers count as alive; nothing is connected to. Without --keys the share
+    /// is that of the hash space, exactly if only servers change, as an estimate if hash or hash_tag do.
+    ///
+    /// Exits with 0 if no key moves, with 3 if keys move, may move or lose their pool, and with 1 if a
+    /// file cannot be used or the command line is wrong.
+    #[command(args_override_self = true)]
+    Plan(PlanArguments),
+
     /// Print what each sentinel says about the master of each server
     ///
     /// Asks all sentinels of all pools now. A block for each pool, a row for each server, in columns
@@ -157,6 +169,39 @@ pub enum Command {
     /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
     #[command(args_override_self = true)]
     Sentinel(SentinelArguments),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlanArguments {
+    /// Configuration file in use
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+
+    /// Configuration file that shall replace it
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+
+    /// Count these keys, one per line; - reads them from standard input
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+
+    /// Pool to compare [default: all; with --keys needed if both files have several]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+
+    /// text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format)]
+    pub format: Format,
+
+    /// Print this help and exit
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -244,6 +289,16 @@ fn number(option: &str, text: &str) -> Result<u64, String> {
         return Err(format!("option {option} requires a number"));
     }
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(format!(
+            "option --format value '{text}' is neither text nor json"
+        )),
+    }
 }
 
 fn stats_port(text: &str) -> Result<u16, String> {
