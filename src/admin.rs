@@ -136,7 +136,7 @@ async fn accept_connections(listener: &TcpListener, state: &Arc<State>) {
                     connections.spawn(timeout(LIFETIME, serve_connection(stream, state)));
                 }
                 Err(error) => {
-                    warn!(%error, "stats port: accept failed");
+                    warn!("accepting a client of the statistics port failed: {error}");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::mistake::Mistake;
-use crate::app::Level;
+use crate::app::{Level, LogFormat};
 
 pub const PROGRAM: &str = "nuthatch";
 
@@ -56,7 +56,8 @@ pub struct Arguments {
     #[arg(short = 'D', long)]
     pub describe_stats: bool,
 
-    /// Log level from 0 to 11: 0-3 errors, 4 warnings, 5-6 notices, 7 debug, 8-11 trace
+    /// Log level from 0 to 11: 0 start and end only, 1-3 errors, 4 warnings, 5-6 notices, 7 debug, 8-11
+    /// trace
     #[arg(
         short = 'v', long, value_name = "N", default_value = "5",
         allow_negative_numbers = true,
@@ -67,6 +68,10 @@ pub struct Arguments {
     /// Log file, appended to; without it (or with an empty name) standard error
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<OsString>,
+
+    /// Form of log lines: human, or json with one object per line
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = log_format)]
+    pub log_format: LogFormat,
 
     /// Configuration file
     #[arg(
@@ -301,6 +306,16 @@ fn format(text: &str) -> Result<Format, String> {
     }
 }
 
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!(
+            "option --log-format value '{text}' is neither human nor json"
+        )),
+    }
+}
+
 fn stats_port(text: &str) -> Result<u16, String> {
     let value = number("-s", text)?;
     match u16::try_from(value) {
@@ -422,6 +437,21 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn log_formats_are_human_and_json() {
+        let format = |line| parse_line(line).map(|arguments| arguments.log_format);
+        assert_eq!(format("-v 5").unwrap(), LogFormat::Human);
+        assert_eq!(format("--log-format json").unwrap(), LogFormat::Json);
+        assert_eq!(format("--log-format=human").unwrap(), LogFormat::Human);
+        let Err(Mistake::Wrong(said)) = format("--log-format JSON") else {
+            panic!("it is refused");
+        };
+        assert_eq!(
+            said,
+            "option --log-format value 'JSON' is neither human nor json"
+        );
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn options(arguments: Arguments) -> Options {
             .filter(|file| !file.is_empty())
             .map(PathBuf::from),
         level: arguments.verbose,
+        log_format: arguments.log_format,
         pid_file: arguments.pid_file,
         stats_host: arguments.stats_addr,
         stats_port: arguments.stats_port,
