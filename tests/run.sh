@@ -10,7 +10,8 @@ usage: tests/run.sh [--rust] [--clients] [SUITE...]
   --clients   only the client libraries, or only the named ones:
               redis-py ioredis node-redis phpredis redis-cli
 
-Missing tools are installed with apt-get when run as root, otherwise listed. Python and npm packages go to
+Missing tools are installed with apt-get when run as root, otherwise listed. Without a chromium the tests of
+the page at /ui are skipped; NUTHATCH_SCREENSHOTS=FOLDER keeps pictures of the page. Python and npm packages go to
 target/clients. NUTHATCH_BIN tests that binary instead of the one built here; NUTHATCH_SOAK_SECONDS makes
 the mixed-load test longer.
 END
@@ -44,6 +45,9 @@ missing() {
   has redis-server || echo redis-server
   has redis-cli || echo redis-tools
   has nutcracker || echo nutcracker
+  if $rust; then
+    has chromium || echo chromium
+  fi
   if $clients; then
     has_venv || echo python3-venv
     has node || echo nodejs
@@ -63,6 +67,8 @@ if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && has apt-get; then
   deploy/apt-install.sh $packages || true # checked below
   packages=$(missing)
 fi
+# Not everywhere to be had, and large.
+packages=$(grep -vx chromium <<<"$packages" || true)
 if [ -n "$packages" ]; then
   echo "missing for the tests (names of the Debian packages): ${packages//$'\n'/ }" >&2
   echo "install them, or run this as root where apt-get can" >&2
@@ -74,6 +80,7 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 
 if $rust; then
   cargo test --no-fail-fast || status=1
+  has chromium || echo "skipped: the page at /ui in a browser, because chromium is missing" >&2
 fi
 
 prepare_clients() {
