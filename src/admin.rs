@@ -5,6 +5,7 @@
 //! Runs on the control thread and only reads counters; it changes nothing.
 
 mod http;
+mod ui;
 
 use std::future::Future;
 use std::io;
