@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::listener::Incoming;
+use crate::client::Peer;
 use crate::config::PoolConfig;
 use crate::stats::Stats;
 use crate::worker::{ClientSocket, NewClient, Worker};
@@ -35,11 +36,11 @@ pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admissi
     let mut failures = Throttle::default();
     loop {
         match incoming.accept().await {
-            Ok(socket) => {
-                if let Err(reason) = admission.admit(pool, &config, socket)
+            Ok((socket, peer)) => {
+                if let Err(reason) = admission.admit(pool, &config, socket, peer)
                     && let Some(often) = refusals.log(Instant::now())
                 {
-                    tracing::warn!("pool '{name}': {reason}{often}");
+                    tracing::warn!("pool '{name}': client {peer} refused, {reason}{often}");
                 }
             }
             Err(error) if is_the_clients(&error) => {}
@@ -68,7 +69,13 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 impl Admission {
     /// Hands `socket` to a worker, or refuses it and says why.
-    fn admit(&self, pool: u16, config: &PoolConfig, socket: ClientSocket) -> Result<(), String> {
+    fn admit(
+        &self,
+        pool: u16,
+        config: &PoolConfig,
+        socket: ClientSocket,
+        peer: Peer,
+    ) -> Result<(), String> {
         if let Err(reason) = self.check(pool, config) {
             refuse(socket);
             self.stats.control.pools[usize::from(pool)]
@@ -83,8 +90,14 @@ impl Admission {
         });
         let worker = least_loaded(counts).expect("there is at least one worker");
         self.stats.control.total_connections.add(1);
-        tracing::debug!("pool '{}': client accepted, worker {worker}", config.name);
-        self.workers[worker].assign(NewClient { pool, socket });
+        let name = &config.name;
+        tracing::debug!("pool '{name}': client {peer} accepted, worker {worker}");
+        self.workers[worker].assign(NewClient {
+            pool,
+            socket,
+            peer,
+            proxied: config.proxy_protocol,
+        });
         Ok(())
     }
 
@@ -93,14 +106,12 @@ impl Admission {
         if let Some(limit) = config.client_connections
             && clients(pool) as u64 >= u64::from(limit.get())
         {
-            return Err(format!("client refused, client_connections is {limit}"));
+            return Err(format!("client_connections is {limit}"));
         }
         let all: usize = (0..self.pools).map(clients).sum();
         if all as u64 >= self.client_limit {
             let limit = self.client_limit;
-            return Err(format!(
-                "client refused, open files suffice for {limit} clients"
-            ));
+            return Err(format!("open files suffice for {limit} clients"));
         }
         Ok(())
     }

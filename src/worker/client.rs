@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::header;
 use super::shared::Shared;
-use super::socket::{ReadHalf, WriteHalf};
+use super::socket::ReadHalf;
 use crate::client::{ClientId, Step};
 
 /// Bytes taken in one turn before others get theirs.
@@ -21,7 +22,7 @@ const FAIR_SHARE: usize = 128 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// Both sides have said all they had to say.
     Eof,
     /// We closed first.
@@ -29,11 +30,18 @@ enum End {
     Broken,
 }
 
-/// Serves a client until it or we end the connection.
-pub(super) async fn run(shared: Rc<Shared>, pool: u16, mut reader: ReadHalf, writer: WriteHalf) {
-    let id = shared.open_client(pool, writer);
+/// Serves a client until it or we end the connection. `proxied`: a PROXY protocol header comes first.
+pub(super) async fn run(shared: Rc<Shared>, id: ClientId, proxied: bool, mut reader: ReadHalf) {
+    let header = match proxied {
+        // In memory of its own, that a client does not keep.
+        true => Box::pin(header::read(&shared, id, &mut reader)).await,
+        false => Ok(()),
+    };
     let mut eof = false;
-    let end = poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await;
+    let end = match header {
+        Ok(()) => poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await,
+        Err(end) => end,
+    };
     let writer = shared.close_client(id, end != End::Broken);
     if end == End::Goodbye
         && let Some(mut writer) = writer

@@ -6,6 +6,7 @@
 
 mod backend;
 mod client;
+mod header;
 mod shared;
 mod socket;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-use crate::client::Front;
+use crate::client::{Front, Peer};
 use crate::stats::WorkerStats;
 use crate::topology::{Event, Topology};
 use shared::Shared;
@@ -42,6 +43,10 @@ pub struct WorkerOptions {
 pub struct NewClient {
     pub pool: u16,
     pub socket: ClientSocket,
+    /// The socket's.
+    pub peer: Peer,
+    /// A PROXY protocol header has to come first.
+    pub proxied: bool,
 }
 
 pub enum ClientSocket {
@@ -183,8 +188,13 @@ impl Served {
 
 /// Starts the task of a new client.
 fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
-    let pool = new.pool;
-    let halves = match new.socket {
+    let NewClient {
+        pool,
+        socket,
+        peer,
+        proxied,
+    } = new;
+    let halves = match socket {
         ClientSocket::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(socket::split_tcp),
         ClientSocket::Unix(stream) => {
             tokio::net::UnixStream::from_std(stream).map(socket::split_unix)
@@ -195,7 +205,8 @@ fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
             let (shared, served) = (shared.clone(), served.clone());
             served.tasks.set(served.tasks.get() + 1);
             tokio::task::spawn_local(async move {
-                client::run(shared, pool, reader, writer).await;
+                let id = shared.open_client(pool, peer, writer);
+                client::run(shared, id, proxied, reader).await;
                 served.end(pool);
                 served.tasks.set(served.tasks.get() - 1);
                 served.left.notify_one();

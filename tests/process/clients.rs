@@ -17,7 +17,7 @@ fn few_clients_spread_over_the_workers() {
     let running = setup.spawn(&["--workers", "2", "-v", "7"]).started();
     let connect = || UnixStream::connect(setup.path("alpha.sock")).unwrap();
     let _clients: Vec<UnixStream> = (0..4).map(|_| connect()).collect();
-    running.says("client accepted, worker");
+    running.says("accepted, worker");
     let on = |worker: &str| setup.log().matches(worker).count();
     eventually("two clients on each", || {
         on("accepted, worker 0") == 2 && on("accepted, worker 1") == 2
