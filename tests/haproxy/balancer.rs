@@ -165,7 +165,7 @@ fn configuration(instances: [&Proxy; 2], check: Check, port: u16, status: u16) -
     replace("bind 127.0.0.1:8404\n", 1, &page);
     for (number, instance) in (1..).zip(instances) {
         let (pool, stats) = (instance.addr().1, instance.stats_addr().1);
-        let line = format!("server nuthatch{number} 10.0.0.1{number}:22121\n");
+        let line = format!("server nuthatch{number} 172.30.0.1{number}:22121\n");
         let to = format!("server nuthatch{number} 127.0.0.1:{pool}");
         // The port of the check is where the check is not of the pool itself.
         let ready = format!("{to} port {stats}\n");
