@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use serde::Deserialize;
 use serde_json::Value;
-use support::{Pool, Proxy, RedisServer, eventually};
+use support::{Client, Pool, Proxy, RedisServer, eventually};
 
 /// Where uids that no Debian package has begin; distroless' "nonroot".
 const NONROOT: u64 = 65532;
@@ -78,7 +78,9 @@ fn check(configuration: &str, arguments: &[&str]) {
     let said = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{said}");
     // The network around the container decides who reaches it.
-    let lines = said.lines().filter(|line| !line.contains("is a public address"));
+    let lines = said
+        .lines()
+        .filter(|line| !line.contains("is a public address"));
     assert_eq!(lines.count(), 1, "it warns: {said}");
 }
 
@@ -197,6 +199,14 @@ fn the_debian_package_is_made_of_what_is_there() {
         assert!(installed.contains(file), "{file}");
     }
     assert!(installed.contains(IN_IMAGE));
+    let units = &deb["systemd-units"];
+    let unit = format!(
+        "{}/{}.service",
+        text(&units["unit-scripts"]),
+        text(&units["unit-name"])
+    );
+    let unit = read(&unit);
+    assert!(unit.contains(&format!("-c {IN_IMAGE}")), "{unit}");
     let scripts = text(&deb["maintainer-scripts"]);
     for name in ["postinst", "postrm"] {
         let script = root().join(scripts).join(name);
@@ -335,6 +345,29 @@ fn the_kubernetes_objects_fit_each_other_and_the_program() {
     );
     let least = number(&object("PodDisruptionBudget")["spec"]["minAvailable"]);
     assert!(number(&deployment["spec"]["replicas"]) > least);
+}
+
+/// Of containers with a server to go to.
+#[test]
+fn what_probes_and_checks_ask_for_is_answered() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(&[Pool::new("alpha").servers([&server])]);
+    let documents = documents("deploy/kubernetes.yaml");
+    let deployment = documents.iter().find(|it| it["kind"] == "Deployment");
+    let pod = &deployment.expect("a Deployment")["spec"]["template"]["spec"];
+    let path = |probe: &str| text(&pod["containers"][0][probe]["httpGet"]["path"]);
+    let paths = [path("livenessProbe"), path("readinessProbe")];
+    assert_eq!(paths, ["/health", "/ready"]);
+    assert!(read("deploy/haproxy.cfg").contains("option httpchk GET /ready\n"));
+    for path in paths {
+        eventually(path, || {
+            let mut client = Client::connect(proxy.stats_addr());
+            // As HAProxy asks.
+            client.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
+            let answer = client.read_to_end();
+            answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200")
+        });
+    }
 }
 
 /// The shipped file with another folder and another way to the process, and the real logrotate.

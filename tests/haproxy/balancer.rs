@@ -13,6 +13,8 @@ use crate::support::{PATIENCE, Proxy, free_port, mortal, within};
 /// By what an instance is judged: a backend of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// As the file is.
+    Ready,
     /// The alternative in the file.
     Ping,
 }
@@ -20,6 +22,7 @@ pub enum Check {
 impl Check {
     fn backend(self) -> &'static str {
         match self {
+            Check::Ready => "nuthatch",
             Check::Ping => "nuthatch_ping",
         }
     }

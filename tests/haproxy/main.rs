@@ -34,9 +34,19 @@ const CLOSED: Duration = Duration::from_millis(500);
 
 #[test]
 fn a_killed_instance_costs_what_it_had_in_flight_and_nothing_else() {
+    kill_an_instance(Check::Ready);
+}
+
+#[test]
+fn a_killed_instance_costs_no_more_where_it_is_sent_a_ping() {
+    kill_an_instance(Check::Ping);
+}
+
+#[track_caller]
+fn kill_an_instance(check: Check) {
     let servers = [RedisServer::start(), RedisServer::start()];
     let [mut first, second] = instances(|| Pool::new("alpha").servers(&servers));
-    let balancer = Balancer::start([&first, &second], Check::Ping);
+    let balancer = Balancer::start([&first, &second], check);
     let load = Load::start(balancer.address());
     load.await_rounds(50);
     let before = balancer.sessions();
@@ -58,7 +68,7 @@ fn a_killed_instance_costs_what_it_had_in_flight_and_nothing_else() {
     assert_eq!(balancer.sessions(), [0, CLIENTS]);
     let tally = load.finish();
     println!(
-        "instance killed: {} of {CLIENTS} clients were on it; {tally}; every client had 50 more rounds \
+        "instance killed, checked by {check:?}: {} of {CLIENTS} clients were on it; {tally}; every client had 50 more rounds \
          after {resumed:?}",
         before[0]
     );
@@ -77,9 +87,19 @@ const UNDER_WAY: usize = 3;
 
 #[test]
 fn a_killed_master_costs_no_connection_and_no_write_after_it() {
+    kill_a_master(Check::Ready);
+}
+
+#[test]
+fn a_killed_master_costs_no_more_where_instances_are_sent_a_ping() {
+    kill_a_master(Check::Ping);
+}
+
+#[track_caller]
+fn kill_a_master(check: Check) {
     let mut cluster = Cluster::build().start();
     let [first, second] = instances(|| cluster.pool());
-    let balancer = Balancer::start([&first, &second], Check::Ping);
+    let balancer = Balancer::start([&first, &second], check);
     let target = Target::proxy(&cluster, &first).via(balancer.address());
     let writers = Writers::start(&cluster, &target);
     eventually("all clients are connected", || {
@@ -97,7 +117,7 @@ fn a_killed_master_costs_no_connection_and_no_write_after_it() {
     assert_eq!(balancer.sessions(), before);
     let report = writers.finish(&cluster);
     println!(
-        "master killed: {} errors of its shard in {:?} until the switch, {} of all shards at once, \
+        "master killed, checked by {check:?}: {} errors of its shard in {:?} until the switch, {} of all shards at once, \
          {} writes lost, {} connections",
         report.errors(0).len(),
         switched - gone,
