@@ -11,6 +11,7 @@
 //!
 //! # The way of a request
 //! ```text
+//! worker/header.rs   takes the PROXY protocol header first, if the pool wants one ... protocol::proxy
 //! worker/client.rs   reads the socket into a buffer the worker's clients share
 //! client/front.rs    finds complete requests in it ............ protocol::redis::scan
 //! client/session.rs  what is it? where does it go? ............ protocol::redis::command, topology::route

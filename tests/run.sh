@@ -45,6 +45,8 @@ missing() {
   has redis-server || echo redis-server
   has redis-cli || echo redis-tools
   has nutcracker || echo nutcracker
+  has haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
+  has logrotate || [ -x /usr/sbin/logrotate ] || echo logrotate
   if $clients; then
     has_venv || echo python3-venv
     has node || echo nodejs

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::listener::Incoming;
+use crate::client::Peer;
 use crate::config::PoolConfig;
 use crate::stats::Stats;
-use crate::worker::{ClientSocket, NewClient, Peer, Worker};
+use crate::worker::{ClientSocket, NewClient, Worker};
 
 /// How long to wait for a file to be closed or memory to be freed.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -33,10 +34,9 @@ pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admissi
     let name = &config.name;
     loop {
         match incoming.accept().await {
-            Ok(socket) => {
-                let client = socket.peer();
-                if let Err(reason) = admission.admit(pool, &config, socket, client) {
-                    tracing::warn!(pool = name, %client, "{reason}");
+            Ok((socket, peer)) => {
+                if let Err(reason) = admission.admit(pool, &config, socket, peer) {
+                    tracing::warn!(pool = name, client = %peer, "client refused, {reason}");
                 }
             }
             Err(error) if is_the_clients(&error) => {}
@@ -68,7 +68,7 @@ impl Admission {
         pool: u16,
         config: &PoolConfig,
         socket: ClientSocket,
-        client: Peer,
+        peer: Peer,
     ) -> Result<(), String> {
         if let Err(reason) = self.check(pool, config) {
             refuse(socket);
@@ -84,11 +84,12 @@ impl Admission {
         });
         let worker = least_loaded(counts).expect("there is at least one worker");
         self.stats.control.total_connections.add(1);
-        tracing::debug!(pool = config.name, worker, %client, "client accepted");
+        tracing::debug!(pool = config.name, worker, client = %peer, "client accepted");
         self.workers[worker].assign(NewClient {
             pool,
             socket,
-            peer: client,
+            peer,
+            proxied: config.proxy_protocol,
         });
         Ok(())
     }
@@ -98,14 +99,12 @@ impl Admission {
         if let Some(limit) = config.client_connections
             && clients(pool) as u64 >= u64::from(limit.get())
         {
-            return Err(format!("client refused, client_connections is {limit}"));
+            return Err(format!("client_connections is {limit}"));
         }
         let all: usize = (0..self.pools).map(clients).sum();
         if all as u64 >= self.client_limit {
             let limit = self.client_limit;
-            return Err(format!(
-                "client refused, open files suffice for {limit} clients"
-            ));
+            return Err(format!("open files suffice for {limit} clients"));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::client::Peer;
 use crate::config::{Listen, PoolConfig};
 use crate::worker::ClientSocket;
 
@@ -112,16 +113,18 @@ impl Incoming {
     ///
     /// # Errors
     /// As `accept(2)`; `ConnectionAborted` also if a connection did not live long enough to be set up.
-    pub async fn accept(&self) -> io::Result<ClientSocket> {
+    pub async fn accept(&self) -> io::Result<(ClientSocket, Peer)> {
         let aborted = |error| io::Error::new(io::ErrorKind::ConnectionAborted, error);
         match &self.socket {
             Registered::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                self.set_up(stream).map(ClientSocket::Tcp).map_err(aborted)
+                let (stream, address) = listener.accept().await?;
+                let stream = self.set_up(stream).map_err(aborted)?;
+                Ok((ClientSocket::Tcp(stream), address.into()))
             }
             Registered::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                stream.into_std().map(ClientSocket::Unix).map_err(aborted)
+                let stream = stream.into_std().map_err(aborted)?;
+                Ok((ClientSocket::Unix(stream), Peer::Unix))
             }
         }
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::generate::GenerateArguments;
 use super::mistake::Mistake;
 use crate::app::{Level, LogFormat};
 
@@ -27,7 +28,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]\n       nuthatch generate completions|man [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -174,6 +175,9 @@ pub enum Command {
     /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
     #[command(args_override_self = true)]
     Sentinel(SentinelArguments),
+
+    /// Print shell completions, or write manual pages
+    Generate(GenerateArguments),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -258,7 +262,8 @@ pub struct LocateArguments {
     pub keys: Vec<OsString>,
 }
 
-const AFTER_HELP: &str = "\
+/// Also the manual page's section about them.
+pub const AFTER_HELP: &str = "\
 Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGHUP \
 reopens the log file; SIGTTIN and SIGTTOU raise and lower the log level.";
 

@@ -5,6 +5,7 @@
 //! win over `-t`, and that over running; every failure exits with 1.
 
 mod arguments;
+mod generate;
 mod live;
 mod locate;
 mod mistake;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Some(Command::Locate(arguments)) => return locate::run(arguments),
         Some(Command::Plan(arguments)) => return plan::run(arguments),
         Some(Command::Sentinel(arguments)) => return sentinel::run(arguments),
+        Some(Command::Generate(arguments)) => return generate::run(arguments),
         None => {}
     }
     if arguments.help || arguments.version || arguments.describe_stats {

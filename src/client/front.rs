@@ -10,7 +10,7 @@ use slab::Slab;
 use super::context::{After, Context, Scratch, Session};
 use super::pipeline::Pipeline;
 use super::source::{Source, handle_inline, refuse_input, scan_limits};
-use super::{Client, ClientId, Clients, Direct, Pause, State};
+use super::{Client, ClientId, Clients, Direct, Pause, Peer, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
@@ -45,10 +45,10 @@ pub struct Front {
     pub(super) backends: Backends,
     buffers: BufferPool,
     scratch: Scratch,
-    configs: Vec<Arc<PoolConfig>>,
+    pub(super) configs: Vec<Arc<PoolConfig>>,
     /// RESP form of an inline request.
     inline: Vec<u8>,
-    stats: Arc<WorkerStats>,
+    pub(super) stats: Arc<WorkerStats>,
     next_id: u64,
     draining: bool,
     memory_limit: usize,
@@ -109,7 +109,7 @@ impl Front {
     }
 
     /// A new client of `pool`.
-    pub fn open(&mut self, pool: u16) -> ClientId {
+    pub fn open(&mut self, pool: u16, peer: Peer) -> ClientId {
         let id = self.next_id;
         self.next_id += 1;
         self.clients.generation = self.clients.generation.wrapping_add(1);
@@ -129,6 +129,7 @@ impl Front {
             dirty: false,
             session: Session {
                 id,
+                peer,
                 authenticated: self.config(pool).redis_auth.is_none(),
                 resp: Resp::V2,
                 name: Box::default(),
@@ -267,7 +268,7 @@ impl Front {
                 }
                 Err(error) => {
                     stats.protocol_errors.add(1);
-                    refuse_input(client, error, &mut self.buffers);
+                    refuse_input(client, error, config, &mut self.buffers);
                     break;
                 }
             };
@@ -298,7 +299,7 @@ impl Front {
                         }
                         Err(error) => {
                             stats.protocol_errors.add(1);
-                            refuse_input(client, error, &mut self.buffers);
+                            refuse_input(client, error, config, &mut self.buffers);
                             break;
                         }
                     }
@@ -437,13 +438,8 @@ impl Front {
     /// Over the limit, whoever holds most goes first, as with Redis' client eviction.
     pub fn enforce_memory(&mut self) {
         for id in std::mem::take(&mut self.clients.overflowed) {
-            let pool = self
-                .clients
-                .table
-                .get(id as usize)
-                .map(|client| client.pool);
-            if let Some(pool) = pool {
-                self.count_overflow(pool, "unread replies exceed client_output_limit");
+            if let Some(client) = self.clients.table.get(id as usize) {
+                self.count_overflow(client, "unread replies exceed client_output_limit");
             }
         }
         let mut total = self.clients.buffered;
@@ -468,19 +464,19 @@ impl Front {
             client.state = State::Dead;
             total -= client.accounted;
             self.clients.woken.push(id as ClientId);
-            let pool = client.pool;
-            self.count_overflow(pool, "it held most when the memory limit was reached");
+            let client = &self.clients.table[id];
+            self.count_overflow(client, "it held most when the memory limit was reached");
         }
         self.stats
             .buffered_bytes
             .set((self.clients.buffered + self.backends.retained()) as u64);
     }
 
-    fn count_overflow(&self, pool: u16, why: &str) {
-        self.stats.pools[usize::from(pool)]
-            .output_limit_closed
-            .add(1);
-        tracing::warn!(pool = self.pool_name(pool), "client closed: {why}");
+    fn count_overflow(&self, client: &Client, why: &str) {
+        let stats = &self.stats.pools[usize::from(client.pool)];
+        stats.output_limit_closed.add(1);
+        let (pool, peer) = (self.pool_name(client.pool), client.session.peer);
+        tracing::warn!(pool, client = %peer, "client closed: {why}");
     }
 
     /// No more requests from anyone; every client ends when it has what it is owed.

@@ -12,6 +12,7 @@ mod front;
 #[cfg(test)]
 mod front_tests;
 mod local;
+mod peer;
 mod pipeline;
 mod session;
 mod source;
@@ -22,6 +23,7 @@ use bytes::BytesMut;
 use slab::Slab;
 
 pub use front::{Front, Step};
+pub use peer::Peer;
 
 use crate::backend::{Call, Failure, Fate, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};

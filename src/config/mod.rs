@@ -141,6 +141,8 @@ pub struct PoolConfig {
     /// At least 1.
     pub server_failure_limit: u32,
     pub limits: Limits,
+    /// Every connection has to begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
     /// In nutcracker's internal order: shorter names first, then bytewise. At least one.

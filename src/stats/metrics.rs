@@ -111,6 +111,11 @@ pub const POOL: &[PoolMetric] = &[
         "# clients closed for malformed input",
         |pool| &pool.protocol_errors,
     ),
+    workers(
+        "proxy_protocol_errors",
+        "# clients closed for a missing or malformed PROXY protocol header",
+        |pool| &pool.proxy_protocol_errors,
+    ),
     control(
         "sentinels_up",
         "# sentinels that are connected and subscribed to",

@@ -65,6 +65,8 @@ pub struct PoolStats {
     pub client_requests: Counter,
     /// Clients closed for malformed input.
     pub protocol_errors: Counter,
+    /// Clients closed because they did not begin with a PROXY protocol header and had to.
+    pub proxy_protocol_errors: Counter,
     /// Clients closed because their unread replies reached `client_output_limit`, or for memory.
     pub output_limit_closed: Counter,
     /// Times a client was paused because it does not read or has too much unanswered.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::header;
 use super::shared::Shared;
-use super::socket::{ReadHalf, WriteHalf};
+use super::socket::ReadHalf;
 use crate::client::{ClientId, Step};
 
 /// Bytes taken in one turn before others get theirs.
@@ -41,16 +42,19 @@ impl fmt::Display for End {
     }
 }
 
-/// Serves a client until it or we end the connection.
-pub(super) async fn run(
-    shared: Rc<Shared>,
-    pool: u16,
-    mut reader: ReadHalf,
-    writer: WriteHalf,
-) -> End {
-    let id = shared.open_client(pool, writer);
+/// Serves a client until it or we end the connection. `proxied`: a PROXY protocol header comes first.
+pub(super) async fn run(shared: Rc<Shared>, id: ClientId, proxied: bool, mut reader: ReadHalf) {
+    let header = match proxied {
+        // In memory of its own, that a client does not keep.
+        true => Box::pin(header::read(&shared, id, &mut reader)).await,
+        false => Ok(()),
+    };
     let mut eof = false;
-    let end = poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await;
+    let end = match header {
+        Ok(()) => poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await,
+        Err(end) => end,
+    };
+    shared.front.borrow().log_closed(id, &end);
     let writer = shared.close_client(id, end != End::Broken);
     if end == End::Goodbye
         && let Some(mut writer) = writer
@@ -60,7 +64,6 @@ pub(super) async fn run(
         // Whether it has read all in time or not, we are done.
         let _ = tokio::time::timeout(LINGER, drained).await;
     }
-    end
 }
 
 fn drive(

@@ -6,7 +6,7 @@
 
 mod backend;
 mod client;
-mod peer;
+mod header;
 mod shared;
 mod socket;
 
@@ -20,10 +20,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-use crate::client::Front;
+use crate::client::{Front, Peer};
 use crate::stats::WorkerStats;
 use crate::topology::{Event, Topology};
-pub use peer::Peer;
 use shared::Shared;
 
 /// Coarsest step of the clock for time-outs; pools with a short `timeout` get a finer one.
@@ -44,7 +43,10 @@ pub struct WorkerOptions {
 pub struct NewClient {
     pub pool: u16,
     pub socket: ClientSocket,
+    /// The socket's.
     pub peer: Peer,
+    /// A PROXY protocol header has to come first.
+    pub proxied: bool,
 }
 
 pub enum ClientSocket {
@@ -186,8 +188,13 @@ impl Served {
 
 /// Starts the task of a new client.
 fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
-    let NewClient { pool, peer, .. } = new;
-    let halves = match new.socket {
+    let NewClient {
+        pool,
+        socket,
+        peer,
+        proxied,
+    } = new;
+    let halves = match socket {
         ClientSocket::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(socket::split_tcp),
         ClientSocket::Unix(stream) => {
             tokio::net::UnixStream::from_std(stream).map(socket::split_unix)
@@ -198,12 +205,8 @@ fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
             let (shared, served) = (shared.clone(), served.clone());
             served.tasks.set(served.tasks.get() + 1);
             tokio::task::spawn_local(async move {
-                let end = client::run(shared.clone(), pool, reader, writer).await;
-                tracing::debug!(
-                    pool = shared.front.borrow().pool_name(pool),
-                    client = %peer,
-                    "client closed: {end}"
-                );
+                let id = shared.open_client(pool, peer, writer);
+                client::run(shared, id, proxied, reader).await;
                 served.end(pool);
                 served.tasks.set(served.tasks.get() - 1);
                 served.left.notify_one();

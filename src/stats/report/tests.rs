@@ -103,6 +103,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         pool.protocol_errors.set(tens + 7);
         pool.output_limit_closed.set(tens + 8);
         pool.client_paused.set(tens + 9);
+        pool.proxy_protocol_errors.set(tens + 10);
         let server = &pool.servers[1];
         server.server_eof.set(tens + 1);
         server.server_err.set(tens + 2);
@@ -162,6 +163,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "server_ejects": 7, "forward_error": 11_008, "fragments": 11_010,
             "server_returns": 8, "client_requests": 11_012, "client_refused": 9,
             "client_paused": 11_018, "output_limit_closed": 11_016, "protocol_errors": 11_014,
+            "proxy_protocol_errors": 11_020,
             "sentinels_up": 15, "sentinels_known": 16,
             "a": null, "b": null,
         })
