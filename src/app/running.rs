@@ -136,10 +136,9 @@ impl Running {
     }
 
     /// Stops to accept, in favour of a process that accepts from the same sockets: who waits in their
-    /// queues waits for that one.
+    /// queues waits for that one. It is to be left the paths too.
     pub async fn pass_on(&mut self) {
         self.accepting.shutdown().await;
-        self.leave_paths();
         self.doors.clear();
         self.statistics_open = None;
     }

@@ -60,7 +60,7 @@ fn sigusr1_serves_who_has_connected_and_refuses_others() {
 #[test]
 fn idle_clients_are_closed_and_others_are_not() {
     let site = Site::new();
-    let mut process = site.start(&["--drain-idle", "300"]);
+    let mut process = site.start(&["--drain-idle", "1000"]);
     let mut idle = Connection::new(&site.tcp());
     let mut busy = Connection::new(&site.tcp());
     assert_eq!(idle.cmd(&["SET", "a", "1"]), Value::ok());
@@ -68,9 +68,8 @@ fn idle_clients_are_closed_and_others_are_not() {
     // A reply that takes long is no idleness.
     let mut waits = Connection::new(&site.unix());
     assert_eq!(waits.cmd(&["GET", "a"]), Value::bulk("1"));
-    process.signal(Signal::USR1);
-    process.says("serving 3 clients");
     let begin = Instant::now();
+    process.signal(Signal::USR1);
     let closed = std::thread::spawn(move || {
         idle.expect_closed();
         begin.elapsed()
@@ -80,10 +79,7 @@ fn idle_clients_are_closed_and_others_are_not() {
         assert_eq!(waits.cmd(&["GET", "a"]), Value::bulk("1"));
     }
     let after = closed.join().expect("it was closed");
-    assert!(
-        after >= Duration::from_millis(250),
-        "after {after:?} already"
-    );
+    assert!(after >= Duration::from_secs(1), "after {after:?} already");
     site.redis.pause();
     waits.send(&encode(&["GET", "a"]));
     busy.expect_closed();
