@@ -5,6 +5,7 @@
 //! Runs on the control thread and only reads counters; it changes nothing.
 
 mod http;
+mod ui;
 
 use std::future::Future;
 use std::io;
@@ -159,7 +160,7 @@ async fn accept_connections(
                     connections.spawn(timeout(LIFETIME, serve_connection(stream, state)));
                 }
                 Err(error) => {
-                    warn!(%error, "stats port: accept failed");
+                    warn!("accepting a client of the statistics port failed: {error}");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -5,7 +5,7 @@ use hyper::body::Bytes;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::State;
+use super::{State, ui};
 
 /// A path and what makes its body, asked anew at each request.
 struct Route {
@@ -15,6 +15,7 @@ struct Route {
 }
 
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 const ROUTES: &[Route] = &[
@@ -32,6 +33,11 @@ const ROUTES: &[Route] = &[
         path: "/topology",
         content_type: JSON,
         body: |state| (state.topology)(),
+    },
+    Route {
+        path: "/ui",
+        content_type: HTML,
+        body: |_| ui::PAGE.to_string(),
     },
     Route {
         path: "/version",
@@ -61,6 +67,9 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if content_type == HTML {
+        ui::protect(headers);
+    }
     // A report is true for the moment it was made.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

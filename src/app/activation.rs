@@ -10,6 +10,7 @@ use listenfd::ListenFd;
 use socket2::Socket;
 
 use super::passed::{Origin, PassedSocket};
+use crate::log::CHANGE;
 
 /// Takes the sockets that were passed to this process; none without systemd. What cannot be listened on is
 /// logged and left out. Only the first call finds any, which has to come before the first thread.
@@ -20,7 +21,9 @@ pub fn take() -> Vec<PassedSocket> {
         match take_one(&mut passed, index) {
             Ok(Some(socket)) => sockets.push(socket),
             Ok(None) => {}
-            Err(error) => tracing::warn!("socket {index} passed by systemd is not used: {error}"),
+            Err(error) => {
+                tracing::warn!(target: CHANGE, "socket {index} passed by systemd is not used: {error}")
+            }
         }
     }
     sockets

@@ -17,11 +17,12 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
 use super::handover::{Port, Successor};
-use super::logging::{Logging, NOTICE};
+use super::logging::Logging;
 use super::notify;
 use super::running::Running;
 use super::signals::{Request, Signal, Signals};
 use super::{Options, obey};
+use crate::log::NOTICE;
 
 /// How often clients are counted while they leave.
 const COUNT_PERIOD: Duration = Duration::from_millis(50);
@@ -160,10 +161,10 @@ async fn drain(running: Running, limit: Duration, signals: &mut Signals, logging
         () = running.drain() => {}
         () = sleep(limit) => {
             let limit = limit.as_millis();
-            tracing::warn!("clients were still waiting after {limit} ms and are cut off");
+            tracing::warn!(target: NOTICE, "clients were still waiting after {limit} ms and are cut off");
         }
         again = another_stop(signals, logging) => {
-            tracing::warn!("{again} received, clients that still wait are cut off");
+            tracing::warn!(target: NOTICE, "{again} received, clients that still wait are cut off");
         }
     }
 }

@@ -12,6 +12,7 @@ use super::handover::SharedSocket;
 use super::passed::PassedSocket;
 use super::path::{self, PathError, SocketPath};
 use crate::config::{Listen, PoolConfig};
+use crate::log::CHANGE;
 use crate::worker::ClientSocket;
 
 /// Listens until dropped; a unix socket's path goes with it, unless it is somebody else's.
@@ -85,7 +86,7 @@ impl Listener {
         };
         if path.is_none() && socket.reuse_port().map_err(failed)? != pool.reuseport {
             let name = &pool.name;
-            tracing::warn!("pool '{name}': a changed reuseport waits for a start that binds anew");
+            tracing::warn!(target: CHANGE, pool = name, "a changed reuseport waits for a start that binds anew");
         }
         let path = match path {
             Some(path) if passed.owns_path() => SocketPath::inherited(path, mode),

@@ -34,6 +34,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -41,17 +42,18 @@ use tokio::task::LocalSet;
 
 use crate::admin::Admin;
 use crate::config::{self, Config, ConfigErrors};
+use crate::log::{CHANGE, NOTICE};
 
 use daemon::Detached;
 use handover::HandoverError;
 use listener::Listener;
-use logging::{Logging, NOTICE};
+use logging::Logging;
 use running::Running;
 use signals::{Request, Signal, Signals};
 use takeover::{Offered, Takeover};
 
 pub use ending::Patience;
-pub use logging::Level;
+pub use logging::{Level, LogFormat};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -63,6 +65,7 @@ pub struct Options {
     /// `None` is standard error.
     pub log: Option<PathBuf>,
     pub level: Level,
+    pub log_format: LogFormat,
     pub pid_file: Option<PathBuf>,
     /// A name or an address of this machine.
     pub stats_host: String,
@@ -109,14 +112,20 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(detached) => detached,
         Err(error) => return say(format_args!("going to the background failed: {error}")),
     };
-    let mut logging = match Logging::start(options.log.as_deref(), options.level) {
+    let logging = Logging::start(options.log.as_deref(), options.level, options.log_format);
+    let mut logging = match logging {
         Ok(logging) => logging,
         Err(error) => return say(format_args!("{error}")),
     };
     let ended = start(options, &mut logging, detached);
+    logging.tell_rest();
+    let dropped = logging.dropped().load(Relaxed);
+    if dropped > 0 {
+        tracing::info!(target: NOTICE, "{dropped} log lines were dropped since the start");
+    }
     if let Err(error) = &ended {
         for line in error.to_string().lines() {
-            tracing::error!("{line}");
+            tracing::error!(target: NOTICE, "{line}");
             if logging.is_file() {
                 say(format_args!("{line}"));
             }
@@ -194,10 +203,10 @@ fn start(
 fn prepare(options: &Options) -> Result<(Prepared, Takeover), StartError> {
     let config::Loaded { config, warnings } = config::load(&options.config)?;
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(target: CHANGE, "{warning}");
     }
     for remark in &options.remarks {
-        tracing::info!("{remark}");
+        tracing::info!(target: CHANGE, "{remark}");
     }
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
@@ -269,6 +278,7 @@ async fn live(
     let mut signals =
         Signals::register().map_err(StartError::system("setting up signal handlers"))?;
     let address = prepared.admin.local_addr();
+    tokio::task::spawn_local(logging.tell_dropped());
     let mut running = Running::start(prepared).await?;
     let (_pid_file, port) = takeover.finish(options.pid_file.as_deref()).await?;
     running.open();
@@ -303,7 +313,9 @@ async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
                 notify::reloading();
                 match logging.reopen() {
                     Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
-                    Err(error) => tracing::error!("{signal}: {error}; the old one stays in use"),
+                    Err(error) => {
+                        tracing::error!(target: NOTICE, "{signal}: {error}; the old one stays in use");
+                    }
                 }
                 notify::ready(SERVING);
             }

@@ -14,6 +14,7 @@ use super::handover::SharedSocket;
 use super::listener::Incoming;
 use super::{Prepared, StartError};
 use crate::config::{Config, PoolConfig};
+use crate::log::CHANGE;
 use crate::stats::{PoolNames, Stats};
 use crate::topology;
 use crate::worker::{Worker, WorkerOptions};
@@ -104,7 +105,7 @@ impl Running {
     pub fn open(&mut self) {
         for door in &self.doors {
             let (name, address) = (&door.config.name, &door.config.listen);
-            tracing::info!("pool '{name}': listening on {address}");
+            tracing::info!(target: CHANGE, pool = name, "listening on {address}");
             door.incoming.claim_path();
             self.accepting.spawn_local(accept::run(
                 Rc::clone(&door.incoming),
@@ -153,13 +154,16 @@ impl Running {
             // One more than `backlog` can wait.
             let waiting = config.backlog as usize + 1;
             let closed = incoming.close(waiting, |client| {
-                if let Err(reason) = self.admission.admit(pool, config, client) {
-                    tracing::warn!("pool '{}': {reason}", config.name);
+                let peer = client.peer();
+                if let Err(reason) = self.admission.admit(pool, config, client, peer) {
+                    tracing::warn!(pool = config.name, client = %peer, "{reason}");
                 }
             });
             if let Err(error) = closed {
-                let name = &config.name;
-                tracing::error!("pool '{name}': accepting the last clients failed: {error}");
+                tracing::error!(
+                    pool = config.name,
+                    "accepting the last clients failed: {error}"
+                );
             }
         }
     }

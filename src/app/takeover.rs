@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 
 use super::handover::{HandoverError, Port, Predecessor, Relieved};
-use super::logging::NOTICE;
 use super::passed::{Origin, PassedSocket, PassedSockets};
 use super::path::SocketPath;
 use super::pidfile::PidFile;
 use super::{StartError, activation};
+use crate::log::{CHANGE, NOTICE};
 
 /// Sockets for the asking, before anything is bound.
 pub struct Offered {
@@ -49,6 +49,7 @@ impl Offered {
         let leftovers = self.sockets.into_rest();
         for socket in leftovers.iter().filter(|s| s.origin == Origin::Systemd) {
             tracing::warn!(
+                target: CHANGE,
                 "systemd passed the socket {socket}, which no pool's listen names: it is closed"
             );
         }
@@ -88,9 +89,10 @@ impl Takeover {
                     tracing::info!(target: NOTICE, "process {pid} has handed over");
                 }
                 Ok(Relieved::Gone) => {
-                    tracing::warn!("process {pid} ended during the hand-over, going on without it");
+                    tracing::warn!(target: NOTICE, "process {pid} ended during the hand-over, going on without it");
                 }
                 Ok(Relieved::Silent) => tracing::warn!(
+                    target: NOTICE,
                     "process {pid} does not say that it has stopped to accept, going on beside it"
                 ),
                 Err(error) => {
@@ -116,7 +118,7 @@ const STEP: &str = "taking over";
 /// Closes a socket of the predecessor's that is not in the configuration any more.
 fn close(socket: PassedSocket) {
     if socket.origin != Origin::Systemd {
-        tracing::info!("nothing listens on {socket} any more");
+        tracing::info!(target: CHANGE, "nothing listens on {socket} any more");
     }
     if socket.owns_path()
         && let Some(path) = socket.path()

@@ -104,6 +104,11 @@ impl Front {
         &self.configs[usize::from(pool)]
     }
 
+    /// For log lines.
+    pub fn pool_name(&self, pool: u16) -> &str {
+        &self.config(pool).name
+    }
+
     /// A new client of `pool`.
     pub fn open(&mut self, pool: u16) -> ClientId {
         let id = self.next_id;
@@ -479,6 +484,6 @@ impl Front {
         self.stats.pools[usize::from(pool)]
             .output_limit_closed
             .add(1);
-        tracing::warn!("pool {}: client closed: {why}", self.config(pool).name);
+        tracing::warn!(pool = self.pool_name(pool), "client closed: {why}");
     }
 }

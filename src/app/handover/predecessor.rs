@@ -16,6 +16,7 @@ use super::wire::{self, BATCH, MAX_SOCKETS, Packet, WireError};
 use super::{Cause, HandoverError, KIND, MODE, PATIENCE, Peer, SharedSocket};
 use crate::app::passed::PassedSockets;
 use crate::app::path::{self, SocketPath};
+use crate::log::CHANGE;
 
 /// How long a new process may take to start. It may have to wait for its sentinels and for names.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -99,7 +100,7 @@ impl Port {
             match self.pass_on(&successor, &sockets).await {
                 Ok(()) => return Ok(successor),
                 Err(error) => {
-                    tracing::warn!("hand-over to process {pid}: {error}; this process goes on");
+                    tracing::warn!(target: CHANGE, "hand-over to process {pid}: {error}; this process goes on");
                 }
             }
             self.offered.set(false);
@@ -127,7 +128,7 @@ impl Port {
             return Err(PassError::TooMany(shared.len()));
         }
         let pid = successor.pid();
-        tracing::info!("hand-over: process {pid} takes {} sockets", shared.len());
+        tracing::info!(target: CHANGE, "hand-over: process {pid} takes {} sockets", shared.len());
         self.offered.set(true);
         let offer = Packet::Offer {
             sockets: shared.len(),
