@@ -10,6 +10,7 @@ mod ui;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -68,7 +70,14 @@ impl Admin {
     /// # Errors
     /// What `bind` says.
     pub fn bind(address: SocketAddr) -> io::Result<Admin> {
-        let listener = StdTcpListener::bind(address)?;
+        Admin::over(StdTcpListener::bind(address)?)
+    }
+
+    /// As [`Admin::bind`], with a socket that listens already.
+    ///
+    /// # Errors
+    /// If the socket has no address.
+    pub fn over(listener: StdTcpListener) -> io::Result<Admin> {
         listener.set_nonblocking(true)?;
         Ok(Admin {
             local_addr: listener.local_addr()?,
@@ -85,7 +94,15 @@ impl Admin {
         self.local_addr
     }
 
-    /// Answers until `shutdown` resolves, then closes the port and every connection as they are.
+    /// A second handle of the socket, for another process to go on with.
+    ///
+    /// # Errors
+    /// If there is no file descriptor left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// Answers until `shutdown` resolves, then closes the port and finishes what is being answered.
     ///
     /// # Errors
     /// When the socket cannot be registered with the current runtime. A failed accept is logged and
@@ -103,10 +120,13 @@ impl Admin {
             hostname: self.hostname,
             started: self.started,
         });
+        let mut connections = JoinSet::new();
         tokio::select! {
-            () = accept_connections(&listener, &state) => {}
+            () = accept_connections(&listener, &state, &mut connections) => {}
             () = shutdown => {}
         }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
         Ok(())
     }
 }
@@ -126,9 +146,12 @@ impl State {
     }
 }
 
-/// Never returns; dropping it aborts its connections.
-async fn accept_connections(listener: &TcpListener, state: &Arc<State>) {
-    let mut connections = JoinSet::new();
+/// Never returns.
+async fn accept_connections(
+    listener: &TcpListener,
+    state: &Arc<State>,
+    connections: &mut JoinSet<Result<(), Elapsed>>,
+) {
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {

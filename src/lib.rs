@@ -53,6 +53,11 @@
 //! `backend`: replies then need no trait objects to cross the layers, and one flusher sees every dirty
 //! connection.
 //!
+//! # The way of a hand-over
+//! `app/handover` passes the listening sockets of a process to the next one, which begins to accept when the
+//! first has stopped (`app/takeover.rs`); the first serves its clients until they leave (`app/ending.rs`,
+//! `client/farewell.rs`).
+//!
 //! # Layers
 //! A module names only modules above it in this list (`tests/layers.rs` keeps it true).
 //!

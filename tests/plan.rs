@@ -292,7 +292,11 @@ fn mistakes_in_the_command_line_and_keys_end_with_1() {
     }
     let ended = run(POOL, POOL, &["--from", "old.yml"], b"");
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.starts_with("nuthatch: --to <NEW> is missing\n"));
+    assert!(
+        ended
+            .stderr
+            .starts_with("nuthatch: --to <FILE> is missing\n")
+    );
     let ended = run(
         POOL,
         BETA,

@@ -30,7 +30,12 @@ pub struct Admission {
 }
 
 /// Takes the clients of one pool in, until dropped.
-pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admission: Rc<Admission>) {
+pub async fn run(
+    incoming: Rc<Incoming>,
+    pool: u16,
+    config: Arc<PoolConfig>,
+    admission: Rc<Admission>,
+) {
     let name = &config.name;
     loop {
         match incoming.accept().await {
@@ -49,7 +54,7 @@ pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admissi
 }
 
 /// Did the connection fail that waited, rather than our taking it? (`accept(2)`, "Error handling".)
-fn is_the_clients(error: &io::Error) -> bool {
+pub fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted
@@ -63,7 +68,10 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 impl Admission {
     /// Hands `socket` to a worker, or refuses it and says why.
-    fn admit(
+    ///
+    /// # Errors
+    /// The reason, for the log.
+    pub fn admit(
         &self,
         pool: u16,
         config: &PoolConfig,
@@ -94,6 +102,12 @@ impl Admission {
         Ok(())
     }
 
+    /// Clients of all pools.
+    pub fn clients(&self) -> usize {
+        let clients = |pool| self.workers.iter().map(move |w| w.clients(pool));
+        (0..self.pools).flat_map(clients).sum()
+    }
+
     fn check(&self, pool: u16, config: &PoolConfig) -> Result<(), String> {
         let clients = |pool| -> usize { self.workers.iter().map(|w| w.clients(pool)).sum() };
         if let Some(limit) = config.client_connections
@@ -101,8 +115,7 @@ impl Admission {
         {
             return Err(format!("client_connections is {limit}"));
         }
-        let all: usize = (0..self.pools).map(clients).sum();
-        if all as u64 >= self.client_limit {
+        if self.clients() as u64 >= self.client_limit {
             let limit = self.client_limit;
             return Err(format!("open files suffice for {limit} clients"));
         }

@@ -1,22 +1,32 @@
 //! The process: everything built in order, every socket bound before anything starts, signals, the end.
 //!
 //! ```text
-//! log -> configuration -> open files -> bind every pool and the statistics port -> signal handlers
-//!     -> pid file -> topology -> workers -> accept -> (daemon: tell the waiting process)
-//!     -> signals ... SIGTERM or SIGINT -> close the listeners -> drain the workers -> remove the pid file
+//! log -> configuration -> open files -> (sockets of systemd, of the process before this one)
+//!     -> bind every pool and the statistics port -> signal handlers -> topology -> workers -> pid file
+//!     -> (the process before this one stops to accept) -> accept
+//!     -> (daemon: tell the waiting process; systemd: say that we are ready)
+//!     -> signals ... SIGTERM, SIGINT, SIGUSR1 or a process after this one -> close the listeners
+//!     -> (let the clients leave) -> drain the workers -> remove the pid file
 //! ```
 //! A step that fails undoes those before it and is reported in the log and on standard error. The thread
 //! that runs this is the control thread: it accepts clients and hands them to workers, runs the topology
 //! and the statistics port, and never touches a request.
 
 mod accept;
+mod activation;
 mod daemon;
+mod ending;
+mod handover;
 mod listener;
 mod logging;
+mod notify;
+mod passed;
+mod path;
 mod pidfile;
 mod resources;
 mod running;
 mod signals;
+mod takeover;
 
 use std::fmt;
 use std::io;
@@ -35,12 +45,14 @@ use crate::config::{self, Config, ConfigErrors};
 use crate::log::{CHANGE, NOTICE};
 
 use daemon::Detached;
+use handover::HandoverError;
 use listener::Listener;
 use logging::Logging;
-use pidfile::PidFile;
 use running::Running;
 use signals::{Request, Signal, Signals};
+use takeover::{Offered, Takeover};
 
+pub use ending::Patience;
 pub use logging::{Level, LogFormat};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
@@ -64,6 +76,10 @@ pub struct Options {
     pub max_memory: Option<usize>,
     /// From the first request to stop to the end, whatever is still in flight.
     pub shutdown_timeout: Duration,
+    /// With clients once this process accepts no more.
+    pub patience: Patience,
+    /// Where one process of this program takes over from another.
+    pub handover: Option<PathBuf>,
     pub life: Life,
     /// About the command line, for the log.
     pub remarks: Vec<&'static str>,
@@ -135,6 +151,8 @@ enum StartError {
     #[error("{}", .0.join("\n"))]
     Bind(Vec<String>),
     #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error(transparent)]
     PidFile(#[from] pidfile::WriteError),
     #[error("{step} failed: {cause}")]
     System {
@@ -168,18 +186,21 @@ fn start(
     if detached.is_some() && !logging.is_file() {
         tracing::warn!("a daemon without a log file (-o): what it logs once started is lost");
     }
-    let prepared = prepare(options)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system("starting the control thread"))?;
+    let prepared = {
+        let _inside = runtime.enter();
+        prepare(options)?
+    };
     let ended = LocalSet::new().block_on(&runtime, live(options, prepared, logging, detached));
     // Not dropped: that would wait for the name service if it is being asked just now.
     runtime.shutdown_background();
     ended
 }
 
-fn prepare(options: &Options) -> Result<Prepared, StartError> {
+fn prepare(options: &Options) -> Result<(Prepared, Takeover), StartError> {
     let config::Loaded { config, warnings } = config::load(&options.config)?;
     for warning in &warnings {
         tracing::warn!(target: CHANGE, "{warning}");
@@ -190,32 +211,49 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
     let client_limit = resources::raise_open_files(&config, workers);
-    let (listeners, admin) = bind(&config, options)?;
+    let (listeners, admin, takeover) = bind(&config, options)?;
     let megabytes = memory >> 20;
     tracing::info!("workers: {workers}, memory: {megabytes} MB, clients: {client_limit} at most");
-    Ok(Prepared {
+    let prepared = Prepared {
         config,
         workers,
         memory_per_worker: memory / workers,
         client_limit,
         listeners,
         admin,
-    })
+    };
+    Ok((prepared, takeover))
 }
 
-/// Binds everything, or says of everything that cannot be bound why not.
-fn bind(config: &Config, options: &Options) -> Result<(Vec<Listener>, Admin), StartError> {
+/// Binds everything that is not bound already, or says of everything that cannot be bound why not.
+fn bind(
+    config: &Config,
+    options: &Options,
+) -> Result<(Vec<Listener>, Admin, Takeover), StartError> {
+    let handover = options.handover.as_deref();
+    let mut offered = Offered::find(handover)?;
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
     for pool in &config.pools {
-        match Listener::bind(pool) {
+        let listener = match offered.sockets.take(&pool.listen) {
+            Some(socket) => Listener::adopt(pool, socket),
+            None => Listener::bind(pool),
+        };
+        match listener {
             Ok(listener) => listeners.push(listener),
             Err(error) => errors.push(error.to_string()),
         }
     }
     let (host, port) = (options.stats_host.as_str(), options.stats_port);
-    match first_address(host, port).and_then(Admin::bind) {
-        Ok(admin) if errors.is_empty() => return Ok((listeners, admin)),
+    let admin =
+        first_address(host, port).and_then(|address| match offered.sockets.take_tcp(address) {
+            Some(socket) => Admin::over(socket.socket.into()),
+            None => Admin::bind(address),
+        });
+    match admin {
+        Ok(admin) if errors.is_empty() => {
+            return Ok((listeners, admin, offered.settle(handover)?));
+        }
         Ok(_) => {}
         Err(error) => errors.push(format!(
             "statistics: cannot listen on {host}:{port}: {error}"
@@ -232,18 +270,18 @@ fn first_address(host: &str, port: u16) -> io::Result<SocketAddr> {
 /// From the first signal handler to the last client.
 async fn live(
     options: &Options,
-    prepared: Prepared,
+    (prepared, takeover): (Prepared, Takeover),
     logging: &mut Logging,
     detached: Option<Detached>,
 ) -> Result<(), StartError> {
     // Before the pid file: who reads it may send signals at once.
     let mut signals =
         Signals::register().map_err(StartError::system("setting up signal handlers"))?;
-    let pid_file = options.pid_file.as_deref().map(PidFile::write);
-    let _pid_file = pid_file.transpose()?;
     let address = prepared.admin.local_addr();
     tokio::task::spawn_local(logging.tell_dropped());
-    let running = Running::start(prepared).await?;
+    let mut running = Running::start(prepared).await?;
+    let (_pid_file, port) = takeover.finish(options.pid_file.as_deref()).await?;
+    running.open();
     if let Some(detached) = detached {
         detached
             .ready()
@@ -251,38 +289,35 @@ async fn live(
     }
     let pid = process::id();
     tracing::info!(target: NOTICE, "{PROGRAM}-{VERSION} started, pid {pid}, statistics on {address}");
-    let stop = obey(&mut signals, logging).await;
-    tracing::info!(target: NOTICE, "{stop} received, finishing what is in flight");
-    tokio::select! {
-        () = running.drain() => {}
-        () = tokio::time::sleep(options.shutdown_timeout) => {
-            let limit = options.shutdown_timeout.as_millis();
-            tracing::warn!(target: NOTICE, "clients were still waiting after {limit} ms and are cut off");
-        }
-        again = obey(&mut signals, logging) => {
-            tracing::warn!(target: NOTICE, "{again} received, clients that still wait are cut off");
-        }
-    }
-    Ok(())
+    notify::ready(SERVING);
+    let heartbeat = tokio::task::spawn_local(notify::feed_watchdog());
+    let ended = ending::run(running, port, options, &mut signals, logging).await;
+    heartbeat.abort();
+    ended.map_err(StartError::system("listening for a process to take over"))
 }
 
-/// Does what signals ask for until one asks to stop.
+/// For `systemctl status`.
+const SERVING: &str = "serving";
+
+/// Does what signals ask for until one asks for an end.
 async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
     loop {
         let signal = signals.next().await;
         match signal.request {
-            Request::Stop => return signal,
+            Request::Stop | Request::Retire => return signal,
             Request::ReopenLog if !logging.is_file() => {
                 tracing::info!(target: NOTICE, "{signal} received, there is no log file to reopen");
             }
             Request::ReopenLog => {
                 tracing::info!(target: NOTICE, "{signal} received, reopening log file");
+                notify::reloading();
                 match logging.reopen() {
                     Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
                     Err(error) => {
                         tracing::error!(target: NOTICE, "{signal}: {error}; the old one stays in use");
                     }
                 }
+                notify::ready(SERVING);
             }
             Request::RaiseLevel => {
                 let level = logging.raise_level();

@@ -135,6 +135,25 @@ pub struct Arguments {
     )]
     pub shutdown_timeout: u64,
 
+    /// Take over the listening sockets of the process that has this path, without a refused connection,
+    /// and hand them to the next one; the same on every start
+    #[arg(long, value_name = "PATH")]
+    pub handover: Option<PathBuf>,
+
+    /// How long clients may stay after a hand-over or SIGUSR1
+    #[arg(
+        long, value_name = "MS", default_value = "60000",
+        allow_negative_numbers = true, value_parser = |text: &str| number("--drain-timeout", text),
+    )]
+    pub drain_timeout: u64,
+
+    /// How long clients with nothing to do may stay then; 0: as long as the others
+    #[arg(
+        long, value_name = "MS", default_value = "5000",
+        allow_negative_numbers = true, value_parser = |text: &str| number("--drain-idle", text),
+    )]
+    pub drain_idle: u64,
+
     /// Set by --daemonize on the process that goes on in the background.
     #[arg(long, hide = true)]
     pub detached: bool,
@@ -264,8 +283,9 @@ pub struct LocateArguments {
 
 /// Also the manual page's section about them.
 pub const AFTER_HELP: &str = "\
-Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGHUP \
-reopens the log file; SIGTTIN and SIGTTOU raise and lower the log level.";
+Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGUSR1 \
+stops when the clients have left, accepting no more; SIGHUP reopens the log file; SIGTTIN and SIGTTOU \
+raise and lower the log level.";
 
 /// Parses `arguments`, the program's name first.
 ///

@@ -193,8 +193,8 @@ mod tests {
             ),
             ("--workers", "option --workers requires a number"),
             ("--live", "option --live goes with -t (--test-conf) only"),
-            ("plan", "--from <OLD>, --to <NEW> is missing"),
-            ("plan --from a", "--to <NEW> is missing"),
+            ("plan", "--from <FILE>, --to <FILE> is missing"),
+            ("plan --from a", "--to <FILE> is missing"),
             ("plan --from", "option --from requires a file name"),
             (
                 "plan --from a --to b --format xml",

@@ -106,6 +106,12 @@ fn test_configuration(file: &Path, live: bool) -> ExitCode {
     }
 }
 
+/// More than a timer takes is as good as the most it takes.
+fn milliseconds(number: u64) -> Duration {
+    const MOST: Duration = Duration::from_secs(365 * 86400);
+    Duration::from_millis(number).min(MOST)
+}
+
 fn options(arguments: Arguments) -> Options {
     let without_effect = arguments
         .mbuf_size
@@ -124,6 +130,11 @@ fn options(arguments: Arguments) -> Options {
         workers: arguments.workers,
         max_memory: arguments.max_memory,
         shutdown_timeout: Duration::from_millis(arguments.shutdown_timeout),
+        patience: app::Patience {
+            total: milliseconds(arguments.drain_timeout),
+            idle: (arguments.drain_idle > 0).then(|| milliseconds(arguments.drain_idle)),
+        },
+        handover: arguments.handover,
         life: match (arguments.detached, arguments.daemonize) {
             (true, _) => app::Life::Detached,
             (false, true) => app::Life::Daemonize { flag: "--detached" },

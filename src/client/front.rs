@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use slab::Slab;
 
 use super::context::{After, Context, Scratch, Session};
+use super::farewell::Farewell;
 use super::pipeline::Pipeline;
 use super::source::{Source, handle_inline, refuse_input, scan_limits};
 use super::{Client, ClientId, Clients, Direct, Pause, Peer, State};
@@ -50,7 +51,7 @@ pub struct Front {
     inline: Vec<u8>,
     pub(super) stats: Arc<WorkerStats>,
     next_id: u64,
-    draining: bool,
+    pub(super) farewell: Farewell,
     memory_limit: usize,
 }
 
@@ -85,7 +86,7 @@ impl Front {
             inline: Vec::new(),
             stats,
             next_id: first_id,
-            draining: false,
+            farewell: Farewell::No,
             memory_limit,
         }
     }
@@ -116,10 +117,9 @@ impl Front {
         self.stats.pools[usize::from(pool)]
             .client_connections
             .add(1);
-        let state = if self.draining {
-            State::Closing
-        } else {
-            State::Open
+        let state = match self.farewell {
+            Farewell::Now => State::Closing,
+            _ => State::Open,
         };
         let client = Client {
             generation: self.clients.generation,
@@ -127,6 +127,8 @@ impl Front {
             state,
             pause: Pause::No,
             dirty: false,
+            heard: true,
+            may_leave: false,
             session: Session {
                 id,
                 peer,
@@ -253,6 +255,7 @@ impl Front {
         let stats = &self.stats.pools[pool];
         let mut taken = 0;
         client.need = 0;
+        client.heard = true;
         while client.state == State::Open {
             if client.is_pressed(limits, 2) {
                 client.pause = Pause::Pressure;
@@ -369,7 +372,8 @@ impl Front {
         }
         let resumes = client.pause != Pause::No
             && client.may_resume(&self.clients.limits[usize::from(client.pool)]);
-        if resumes || client.is_finished() {
+        let leaves = self.farewell == Farewell::Soon && client.is_quiet();
+        if resumes || leaves || client.is_finished() {
             self.clients.woken.push(id);
         }
         self.account(id);
@@ -477,16 +481,5 @@ impl Front {
         stats.output_limit_closed.add(1);
         let (pool, peer) = (self.pool_name(client.pool), client.session.peer);
         tracing::warn!(pool, client = %peer, "client closed: {why}");
-    }
-
-    /// No more requests from anyone; every client ends when it has what it is owed.
-    pub fn drain(&mut self) {
-        self.draining = true;
-        for (id, client) in &mut self.clients.table {
-            if client.state == State::Open {
-                client.state = State::Closing;
-            }
-            self.clients.woken.push(id as ClientId);
-        }
     }
 }

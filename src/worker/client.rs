@@ -93,7 +93,13 @@ fn drive(
         };
         shared.kick();
         match read {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                let mut front = shared.front.borrow_mut();
+                if !front.should_leave(id) || reader.has_unread() {
+                    return Poll::Pending;
+                }
+                front.leave(id);
+            }
             Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
             Poll::Ready(Ok(0)) => {
                 *eof = true;

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
+use tokio::time::{Interval, interval};
 
 use crate::client::{Front, Peer};
 use crate::stats::WorkerStats;
@@ -56,6 +57,9 @@ pub enum ClientSocket {
 
 enum Order {
     Serve(NewClient),
+    /// Close clients that had nothing to do for this long.
+    CloseIdle(Duration),
+    SeeOff,
     Drain,
 }
 
@@ -109,6 +113,18 @@ impl Worker {
         self.clients[usize::from(pool)].load(Relaxed)
     }
 
+    /// From now on clients are closed that have had nothing to do for `silence`, or up to twice that.
+    pub fn close_idle(&self, silence: Duration) {
+        // As below.
+        let _ = self.orders.send(Order::CloseIdle(silence));
+    }
+
+    /// From now on each client is closed in the first moment in which it is owed nothing.
+    pub fn see_off(&self) {
+        // As below.
+        let _ = self.orders.send(Order::SeeOff);
+    }
+
     /// Clients take no new request, get the replies they are owed and are closed; then the thread ends.
     pub fn drain(&self) {
         // A worker that is gone has drained.
@@ -148,6 +164,7 @@ async fn serve(
     };
     let served = Rc::new(served);
     let mut draining = false;
+    let mut sweeps = None;
     // Tasks, not clients: one that has been told goodbye may still have to read it.
     while !draining || served.tasks.get() > 0 {
         tokio::select! {
@@ -159,6 +176,11 @@ async fn serve(
                     shared.kick();
                 }
                 Some(Order::Drain) => {}
+                Some(Order::CloseIdle(silence)) => sweeps = Some(interval(silence)),
+                Some(Order::SeeOff) => {
+                    shared.front.borrow_mut().see_off();
+                    shared.kick();
+                }
                 None => served.left.notified().await,
             },
             Ok(()) = topology.changed() => {
@@ -168,7 +190,19 @@ async fn serve(
                 shared.kick();
             }
             () = served.left.notified() => {}
+            () = due(&mut sweeps) => {
+                shared.front.borrow_mut().sweep();
+                shared.kick();
+            }
         }
+    }
+}
+
+/// The next beat; never without an interval.
+async fn due(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }
 
