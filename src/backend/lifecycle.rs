@@ -87,6 +87,7 @@ impl Backends {
 
     /// A connection gave its first reply: the server is well.
     fn handle_proof(&mut self, pool: u16, server: u16, resp: Resp) {
+        self.server_stats(pool, server).failing.set(0);
         let known = self.server_mut(pool, server);
         let gate = &mut known.gates[resp as usize];
         gate.open();
@@ -142,6 +143,11 @@ impl Backends {
         } else {
             if failure.blames_server() {
                 self.report_failure(pool, server);
+                if !proven {
+                    let stats = self.server_stats(pool, server);
+                    stats.connect_failures.add(1);
+                    stats.failing.set(1);
+                }
             }
             let requests = lost.len() + stray.entries.len();
             self.log((pool, server), resp, &failure, requests);
@@ -284,6 +290,7 @@ impl Backends {
                     // The probe, or the new address, knows better than our last attempt.
                     let gates = &mut self.pools[pool].servers[server].gates;
                     gates.iter_mut().for_each(Gate::open);
+                    self.stats.pools[pool].servers[server].failing.set(0);
                 }
             }
         }
