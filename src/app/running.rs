@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 
 use super::accept::{self, Admission};
 use super::{Prepared, StartError};
+use crate::admin::{Admin, Readiness, Sources};
 use crate::config::Config;
 use crate::stats::{PoolNames, Stats};
-use crate::topology;
+use crate::topology::task::{self, TopologyHandle, watch_recovery};
 use crate::worker::{Worker, WorkerOptions};
 
 /// The first clients should find servers with addresses, but a slow name service must not keep pools
@@ -23,6 +24,7 @@ const RESOLUTION_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Running {
     accepting: JoinSet<()>,
     admission: Rc<Admission>,
+    readiness: Readiness,
 }
 
 impl Running {
@@ -33,7 +35,9 @@ impl Running {
     pub async fn start(prepared: Prepared) -> Result<Running, StartError> {
         let Prepared { config, admin, .. } = prepared;
         let stats = Stats::new(names(&config), prepared.workers.get());
-        let mut topology = topology::task::spawn(&config, Arc::clone(&stats.control));
+        let mut topology = task::spawn(&config, Arc::clone(&stats.control));
+        let readiness = Readiness::default();
+        answer(admin, &topology, &stats, &readiness);
         if !topology.first_resolution(RESOLUTION_PATIENCE).await {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
         }
@@ -53,17 +57,6 @@ impl Running {
             client_limit: prepared.client_limit,
             pools: config.pools.len() as u16,
         });
-        let pages = topology.pages(stats.clone());
-        let page = Box::new(move || {
-            let mut text = serde_json::to_string(&pages()).expect("keys are text");
-            text.push('\n');
-            text
-        });
-        tokio::task::spawn_local(async move {
-            if let Err(error) = admin.serve(stats, page, future::pending()).await {
-                tracing::error!("the statistics port is closed: {error}");
-            }
-        });
         let mut accepting = JoinSet::new();
         for ((pool, config), listener) in (0..).zip(&config.pools).zip(prepared.listeners) {
             let incoming = listener
@@ -74,14 +67,17 @@ impl Running {
             tracing::info!("pool '{name}': listening on {address}");
             accepting.spawn_local(accept::run(incoming, pool, config, admission));
         }
+        readiness.set_started();
         Ok(Running {
             accepting,
             admission,
+            readiness,
         })
     }
 
     /// Closes the listeners, lets the workers finish, and returns when they have.
     pub async fn drain(mut self) {
+        self.readiness.set_draining();
         self.accepting.shutdown().await;
         let admission = Rc::into_inner(self.admission);
         let workers = admission.expect("the accept loops had the other references");
@@ -92,6 +88,28 @@ impl Running {
             worker.stopped().await;
         }
     }
+}
+
+/// Serves the statistics port from now on, while the rest still starts: who asks is told so.
+fn answer(admin: Admin, topology: &TopologyHandle, stats: &Stats, readiness: &Readiness) {
+    let snapshots = topology.snapshots.clone();
+    tokio::task::spawn_local(watch_recovery(snapshots.clone(), stats.clone()));
+    let pages = topology.pages(stats.clone());
+    let sources = Sources {
+        stats: stats.clone(),
+        topology: snapshots,
+        page: Box::new(move || {
+            let mut text = serde_json::to_string(&pages()).expect("keys are text");
+            text.push('\n');
+            text
+        }),
+        readiness: readiness.clone(),
+    };
+    tokio::task::spawn_local(async move {
+        if let Err(error) = admin.serve(sources, future::pending()).await {
+            tracing::error!("the statistics port is closed: {error}");
+        }
+    });
 }
 
 fn names(config: &Config) -> Vec<PoolNames> {
