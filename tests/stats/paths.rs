@@ -1,5 +1,6 @@
 //! What each path answers, and what is answered elsewhere.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::{Port, parts};
@@ -95,4 +96,23 @@ fn other_methods_are_told_which_are_allowed() {
         let allow = headers.iter().any(|header| header == "allow: get, head");
         assert!(allow, "{method}: {headers:?}");
     }
+}
+
+#[test]
+fn the_readme_lists_every_path() {
+    let port = Port::start();
+    let (_, _, body) = parts(&port.ask("GET /nothing HTTP/1.0\r\n\r\n"));
+    let told = body
+        .lines()
+        .filter_map(|line| line.trim_start().split(' ').next());
+    let told: BTreeSet<&str> = told.filter(|word| word.starts_with('/')).collect();
+    let readme = include_str!("../../README.md");
+    let (_, chapter) = readme.split_once("\n## Operations\n").expect("a chapter");
+    let (chapter, _) = chapter.split_once("\n## ").expect("another chapter");
+    let rows = chapter.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.filter_map(|row| row.split(" |").next());
+    let words = cells.flat_map(|cell| cell.split(['`', ',', ' ']));
+    let listed: BTreeSet<&str> = words.filter(|word| word.starts_with('/')).collect();
+    assert!(told.contains("/metrics"), "{body}");
+    assert_eq!(listed, told);
 }
