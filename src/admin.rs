@@ -7,7 +7,7 @@
 //! do at a failover.
 //!
 //! `seats.rs` bounds who is served at a time, `http.rs` knows the paths, `metrics.rs`, `process.rs` and
-//! `latency.rs` speak to Prometheus, `ready.rs` to load balancers.
+//! `latency.rs` speak to Prometheus, `ready.rs` to load balancers, `ui.rs` to people.
 
 mod http;
 pub mod latency;
@@ -15,6 +15,7 @@ mod metrics;
 mod process;
 mod ready;
 mod seats;
+mod ui;
 
 use std::future::Future;
 use std::io;
@@ -191,7 +192,7 @@ async fn accept_connections(listener: &TcpListener, state: &Arc<State>) {
                 });
             }
             Err(error) => {
-                warn!(%error, "stats port: accept failed");
+                warn!("accepting a client of the statistics port failed: {error}");
                 sleep(ACCEPT_PAUSE).await;
             }
         }

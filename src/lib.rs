@@ -57,7 +57,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`] |
+//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`], [`log`] |
 //! | 1 | [`config`] |
 //! | 2 | [`topology`] |
 //! | 3 | [`backend`] |
@@ -77,6 +77,7 @@ pub mod client;
 pub mod config;
 pub mod distribution;
 pub mod hash;
+pub mod log;
 pub mod protocol;
 pub mod stats;
 pub mod topology;

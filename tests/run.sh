@@ -10,7 +10,8 @@ usage: tests/run.sh [--rust] [--clients] [SUITE...]
   --clients   only the client libraries, or only the named ones:
               redis-py ioredis node-redis phpredis redis-cli
 
-Missing tools are installed with apt-get when run as root, otherwise listed. Python and npm packages go to
+Missing tools are installed with apt-get when run as root, otherwise listed. Without a chromium the tests of
+the page at /ui are skipped; NUTHATCH_SCREENSHOTS=FOLDER keeps pictures of the page. Python and npm packages go to
 target/clients. NUTHATCH_BIN tests that binary instead of the one built here; NUTHATCH_SOAK_SECONDS makes
 the mixed-load test longer.
 END
@@ -77,11 +78,17 @@ if [ -n "$packages" ]; then
   exit 1
 fi
 
+# By itself, because not every system has it and the other tests do without.
+if $rust && ! has chromium && [ "$(id -u)" = 0 ] && has apt-get; then
+  deploy/apt-install.sh chromium || true
+fi
+
 status=0
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 
 if $rust; then
   cargo test --no-fail-fast || status=1
+  has chromium || echo "skipped: the page at /ui in a browser, because chromium is missing" >&2
 fi
 
 prepare_clients() {

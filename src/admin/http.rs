@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{State, metrics};
+use super::{State, metrics, ui};
 use crate::config;
 
 /// What a path answers, made anew at each request.
@@ -37,6 +37,7 @@ pub(super) struct Answer {
 }
 
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 const ROUTES: &[Route] = &[
@@ -77,6 +78,11 @@ const ROUTES: &[Route] = &[
         path: "/config",
         about: "the configuration in use, with defaults and without secrets, JSON",
         answer: configuration,
+    },
+    Route {
+        path: "/ui",
+        about: "a page that shows all of it live",
+        answer: |_, _| Answer::new(HTML, ui::PAGE.to_string()),
     },
     Route {
         path: "/version",
@@ -153,6 +159,9 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static(answer.content_type);
     headers.insert(CONTENT_TYPE, content_type);
+    if answer.content_type == HTML {
+        ui::protect(headers);
+    }
     // A report is true for the moment it was made.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

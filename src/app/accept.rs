@@ -3,14 +3,14 @@
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::listener::Incoming;
 use crate::config::PoolConfig;
 use crate::stats::{Counter, Stats};
-use crate::worker::{ClientSocket, NewClient, Worker};
+use crate::worker::{ClientSocket, NewClient, Peer, Worker};
 
 /// How long to wait for a file to be closed or memory to be freed.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -32,22 +32,17 @@ pub struct Admission {
 pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admission: Rc<Admission>) {
     let name = &config.name;
     let _listening = Listening::on(&admission.stats.control.pools[usize::from(pool)].listening);
-    let mut refusals = Throttle::default();
-    let mut failures = Throttle::default();
     loop {
         match incoming.accept().await {
             Ok(socket) => {
-                if let Err(reason) = admission.admit(pool, &config, socket)
-                    && let Some(often) = refusals.log(Instant::now())
-                {
-                    tracing::warn!("pool '{name}': {reason}{often}");
+                let client = socket.peer();
+                if let Err(reason) = admission.admit(pool, &config, socket, client) {
+                    tracing::warn!(pool = name, %client, "{reason}");
                 }
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                if let Some(often) = failures.log(Instant::now()) {
-                    tracing::error!("pool '{name}': accepting a client failed: {error}{often}");
-                }
+                tracing::error!(pool = name, "accepting a client failed: {error}");
                 sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -85,7 +80,13 @@ fn is_the_clients(error: &io::Error) -> bool {
 
 impl Admission {
     /// Hands `socket` to a worker, or refuses it and says why.
-    fn admit(&self, pool: u16, config: &PoolConfig, socket: ClientSocket) -> Result<(), String> {
+    fn admit(
+        &self,
+        pool: u16,
+        config: &PoolConfig,
+        socket: ClientSocket,
+        client: Peer,
+    ) -> Result<(), String> {
         if let Err(reason) = self.check(pool, config) {
             refuse(socket);
             self.stats.control.pools[usize::from(pool)]
@@ -100,8 +101,12 @@ impl Admission {
         });
         let worker = least_loaded(counts).expect("there is at least one worker");
         self.stats.control.total_connections.add(1);
-        tracing::debug!("pool '{}': client accepted, worker {worker}", config.name);
-        self.workers[worker].assign(NewClient { pool, socket });
+        tracing::debug!(pool = config.name, worker, %client, "client accepted");
+        self.workers[worker].assign(NewClient {
+            pool,
+            socket,
+            peer: client,
+        });
         Ok(())
     }
 
@@ -147,30 +152,6 @@ fn least_loaded(counts: impl Iterator<Item = Load>) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
-/// Keeps a line that repeats from filling the log.
-#[derive(Default)]
-struct Throttle {
-    last: Option<Instant>,
-    times: u64,
-}
-
-impl Throttle {
-    const PERIOD: Duration = Duration::from_secs(5);
-
-    /// What to add to the line if it is time for one: how often it was due since the last.
-    fn log(&mut self, now: Instant) -> Option<String> {
-        self.times += 1;
-        if self.last.is_some_and(|last| now - last < Throttle::PERIOD) {
-            return None;
-        }
-        self.last = Some(now);
-        match std::mem::take(&mut self.times) {
-            1 => Some(String::new()),
-            times => Some(format!(" ({times} times since the last such line)")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,16 +186,5 @@ mod tests {
             counts[index.unwrap()] += 1;
         }
         assert_eq!(counts, [2, 2]);
-    }
-
-    #[test]
-    fn a_line_that_repeats_is_held_back_and_counted() {
-        let mut throttle = Throttle::default();
-        let start = Instant::now();
-        assert_eq!(throttle.log(start), Some(String::new()));
-        assert_eq!(throttle.log(start), None);
-        assert_eq!(throttle.log(start + Throttle::PERIOD / 2), None);
-        let line = throttle.log(start + Throttle::PERIOD).unwrap();
-        assert!(line.contains("3 times"), "{line}");
     }
 }

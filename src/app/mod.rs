@@ -24,6 +24,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -31,15 +32,16 @@ use tokio::task::LocalSet;
 
 use crate::admin::Admin;
 use crate::config::{self, Config, ConfigErrors};
+use crate::log::{CHANGE, NOTICE};
 
 use daemon::Detached;
 use listener::Listener;
-use logging::{Logging, NOTICE};
+use logging::Logging;
 use pidfile::PidFile;
 use running::Running;
 use signals::{Request, Signal, Signals};
 
-pub use logging::Level;
+pub use logging::{Level, LogFormat};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,6 +53,7 @@ pub struct Options {
     /// `None` is standard error.
     pub log: Option<PathBuf>,
     pub level: Level,
+    pub log_format: LogFormat,
     pub pid_file: Option<PathBuf>,
     /// A name or an address of this machine.
     pub stats_host: String,
@@ -93,14 +96,20 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(detached) => detached,
         Err(error) => return say(format_args!("going to the background failed: {error}")),
     };
-    let mut logging = match Logging::start(options.log.as_deref(), options.level) {
+    let logging = Logging::start(options.log.as_deref(), options.level, options.log_format);
+    let mut logging = match logging {
         Ok(logging) => logging,
         Err(error) => return say(format_args!("{error}")),
     };
     let ended = start(options, &mut logging, detached);
+    logging.tell_rest();
+    let dropped = logging.dropped().load(Relaxed);
+    if dropped > 0 {
+        tracing::info!(target: NOTICE, "{dropped} log lines were dropped since the start");
+    }
     if let Err(error) = &ended {
         for line in error.to_string().lines() {
-            tracing::error!("{line}");
+            tracing::error!(target: NOTICE, "{line}");
             if logging.is_file() {
                 say(format_args!("{line}"));
             }
@@ -173,10 +182,10 @@ fn start(
 fn prepare(options: &Options) -> Result<Prepared, StartError> {
     let config::Loaded { config, warnings } = config::load(&options.config)?;
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(target: CHANGE, "{warning}");
     }
     for remark in &options.remarks {
-        tracing::info!("{remark}");
+        tracing::info!(target: CHANGE, "{remark}");
     }
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
@@ -233,6 +242,7 @@ async fn live(
     let pid_file = options.pid_file.as_deref().map(PidFile::write);
     let _pid_file = pid_file.transpose()?;
     let address = prepared.admin.local_addr();
+    tokio::task::spawn_local(logging.tell_dropped());
     let running = Running::start(prepared).await?;
     if let Some(detached) = detached {
         detached
@@ -247,10 +257,10 @@ async fn live(
         () = running.drain() => {}
         () = tokio::time::sleep(options.shutdown_timeout) => {
             let limit = options.shutdown_timeout.as_millis();
-            tracing::warn!("clients were still waiting after {limit} ms and are cut off");
+            tracing::warn!(target: NOTICE, "clients were still waiting after {limit} ms and are cut off");
         }
         again = obey(&mut signals, logging) => {
-            tracing::warn!("{again} received, clients that still wait are cut off");
+            tracing::warn!(target: NOTICE, "{again} received, clients that still wait are cut off");
         }
     }
     Ok(())
@@ -269,7 +279,9 @@ async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
                 tracing::info!(target: NOTICE, "{signal} received, reopening log file");
                 match logging.reopen() {
                     Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
-                    Err(error) => tracing::error!("{signal}: {error}; the old one stays in use"),
+                    Err(error) => {
+                        tracing::error!(target: NOTICE, "{signal}: {error}; the old one stays in use");
+                    }
                 }
             }
             Request::RaiseLevel => {

@@ -12,6 +12,7 @@ use super::accept::{self, Admission};
 use super::{Prepared, StartError};
 use crate::admin::{Admin, Readiness, Sources};
 use crate::config::Config;
+use crate::log::CHANGE;
 use crate::stats::{PoolNames, Stats};
 use crate::topology::task::{self, TopologyHandle, watch_recovery};
 use crate::worker::{Worker, WorkerOptions};
@@ -64,7 +65,7 @@ impl Running {
                 .map_err(StartError::system("starting to listen"))?;
             let (config, admission) = (Arc::clone(config), Rc::clone(&admission));
             let (name, address) = (&config.name, &config.listen);
-            tracing::info!("pool '{name}': listening on {address}");
+            tracing::info!(target: CHANGE, pool = name, "listening on {address}");
             accepting.spawn_local(accept::run(incoming, pool, config, admission));
         }
         readiness.set_started();

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::mistake::Mistake;
-use crate::app::Level;
+use crate::app::{Level, LogFormat};
 
 pub const PROGRAM: &str = "nuthatch";
 
@@ -27,7 +27,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch sentinel [OPTIONS]",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -56,7 +56,8 @@ pub struct Arguments {
     #[arg(short = 'D', long)]
     pub describe_stats: bool,
 
-    /// Log level from 0 to 11: 0-3 errors, 4 warnings, 5-6 notices, 7 debug, 8-11 trace
+    /// Log level from 0 to 11: 0 start and end only, 1-3 errors, 4 warnings, 5-6 notices, 7 debug, 8-11
+    /// trace
     #[arg(
         short = 'v', long, value_name = "N", default_value = "5",
         allow_negative_numbers = true,
@@ -67,6 +68,10 @@ pub struct Arguments {
     /// Log file, appended to; without it (or with an empty name) standard error
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<OsString>,
+
+    /// Form of log lines: human, or json with one object per line
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = log_format)]
+    pub log_format: LogFormat,
 
     /// Configuration file
     #[arg(
@@ -148,6 +153,18 @@ pub enum Command {
     #[command(args_override_self = true)]
     Locate(LocateArguments),
 
+    /// Print what a changed configuration changes, and which share of the keys moves
+    ///
+    /// Compares two configuration files pool by pool: keys of the file with another value, servers that
+    /// come, go, weigh or listen otherwise, and the keys that would live on another server: how many, and
+    /// from where to where. All servers count as alive; nothing is connected to. Without --keys the share
+    /// is that of the hash space, exactly if only servers change, as an estimate if hash or hash_tag do.
+    ///
+    /// Exits with 0 if no key moves, with 3 if keys move, may move or lose their pool, and with 1 if a
+    /// file cannot be used or the command line is wrong.
+    #[command(args_override_self = true)]
+    Plan(PlanArguments),
+
     /// Print what each sentinel says about the master of each server
     ///
     /// Asks all sentinels of all pools now. A block for each pool, a row for each server, in columns
@@ -157,6 +174,39 @@ pub enum Command {
     /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
     #[command(args_override_self = true)]
     Sentinel(SentinelArguments),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlanArguments {
+    /// Configuration file in use
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+
+    /// Configuration file that shall replace it
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+
+    /// Count these keys, one per line; - reads them from standard input
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+
+    /// Pool to compare [default: all; with --keys needed if both files have several]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+
+    /// text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format)]
+    pub format: Format,
+
+    /// Print this help and exit
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -244,6 +294,26 @@ fn number(option: &str, text: &str) -> Result<u64, String> {
         return Err(format!("option {option} requires a number"));
     }
     Ok(text.parse().unwrap_or(u64::MAX))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(format!(
+            "option --format value '{text}' is neither text nor json"
+        )),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!(
+            "option --log-format value '{text}' is neither human nor json"
+        )),
+    }
 }
 
 fn stats_port(text: &str) -> Result<u16, String> {
@@ -367,6 +437,21 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn log_formats_are_human_and_json() {
+        let format = |line| parse_line(line).map(|arguments| arguments.log_format);
+        assert_eq!(format("-v 5").unwrap(), LogFormat::Human);
+        assert_eq!(format("--log-format json").unwrap(), LogFormat::Json);
+        assert_eq!(format("--log-format=human").unwrap(), LogFormat::Human);
+        let Err(Mistake::Wrong(said)) = format("--log-format JSON") else {
+            panic!("it is refused");
+        };
+        assert_eq!(
+            said,
+            "option --log-format value 'JSON' is neither human nor json"
+        );
     }
 
     #[test]

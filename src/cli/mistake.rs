@@ -42,9 +42,11 @@ fn wording(command: &clap::Command, error: &clap::Error) -> String {
         (ErrorKind::UnknownArgument, Some(argument)) => {
             return unknown_argument(argument, text(ContextKind::SuggestedArg));
         }
-        // The one option that requires another.
         (ErrorKind::MissingRequiredArgument, _) => {
-            return "option --live goes with -t (--test-conf) only".to_owned();
+            return match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(missing)) => missing_options(missing),
+                _ => error.kind().to_string(),
+            };
         }
         (ErrorKind::InvalidSubcommand, _) => {
             let given = text(ContextKind::InvalidSubcommand).unwrap_or_default();
@@ -81,6 +83,16 @@ fn unknown_argument(given: &str, meant: Option<&str>) -> String {
         Some(short) => format!("invalid option -- '{short}'"),
         None => format!("unexpected argument '{given}'{meant}"),
     }
+}
+
+/// `missing` as clap shows them, for instance `--from <FILE>`.
+fn missing_options(missing: &[String]) -> String {
+    // The one option that requires another.
+    if missing.iter().any(|option| option == "--test-conf") {
+        return "option --live goes with -t (--test-conf) only".to_owned();
+    }
+    let names = missing.iter().filter_map(|option| option.split(' ').next());
+    format!("missing: option {}", names.collect::<Vec<_>>().join(", "))
 }
 
 /// The option that clap shows as `shown`, for instance `--conf-file <FILE>`.
@@ -166,6 +178,13 @@ mod tests {
             ),
             ("--workers", "option --workers requires a number"),
             ("--live", "option --live goes with -t (--test-conf) only"),
+            ("plan", "missing: option --from, --to"),
+            ("plan --from a", "missing: option --to"),
+            ("plan --from", "option --from requires a file name"),
+            (
+                "plan --from a --to b --format xml",
+                "option --format value 'xml' is neither text nor json",
+            ),
             ("locate -c", "option -c requires a file name"),
             ("locate --pool", "option --pool requires a string"),
         ] {

@@ -1,6 +1,6 @@
 //! The program's face: which of its modes a command line asks for, what is printed where, exit codes.
 //!
-//! What was asked for (help, version, counters, places of keys, words of sentinels) goes to standard
+//! What was asked for (help, version, counters, places of keys, plans, words of sentinels) goes to standard
 //! output, all else to standard error. nutcracker prints everything on standard error. As in nutcracker `-h`, `-V` and `-D`
 //! win over `-t`, and that over running; every failure exits with 1.
 
@@ -8,6 +8,7 @@ mod arguments;
 mod live;
 mod locate;
 mod mistake;
+mod plan;
 mod sentinel;
 
 use std::env;
@@ -34,6 +35,7 @@ pub fn main() -> ExitCode {
     };
     match &arguments.command {
         Some(Command::Locate(arguments)) => return locate::run(arguments),
+        Some(Command::Plan(arguments)) => return plan::run(arguments),
         Some(Command::Sentinel(arguments)) => return sentinel::run(arguments),
         None => {}
     }
@@ -113,6 +115,7 @@ fn options(arguments: Arguments) -> Options {
             .filter(|file| !file.is_empty())
             .map(PathBuf::from),
         level: arguments.verbose,
+        log_format: arguments.log_format,
         pid_file: arguments.pid_file,
         stats_host: arguments.stats_addr,
         stats_port: arguments.stats_port,

@@ -235,7 +235,7 @@ pub(super) fn identity_problem(survey: &Survey, subject: &Subject) -> Option<Str
     }
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

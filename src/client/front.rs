@@ -103,6 +103,11 @@ impl Front {
         &self.configs[usize::from(pool)]
     }
 
+    /// For log lines.
+    pub fn pool_name(&self, pool: u16) -> &str {
+        &self.config(pool).name
+    }
+
     /// A new client of `pool`.
     pub fn open(&mut self, pool: u16) -> ClientId {
         let id = self.next_id;
@@ -475,7 +480,7 @@ impl Front {
         self.stats.pools[usize::from(pool)]
             .output_limit_closed
             .add(1);
-        tracing::warn!("pool {}: client closed: {why}", self.config(pool).name);
+        tracing::warn!(pool = self.pool_name(pool), "client closed: {why}");
     }
 
     /// No more requests from anyone; every client ends when it has what it is owed.

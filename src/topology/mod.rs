@@ -33,7 +33,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::config::{Address, Config, PoolConfig};
 use crate::distribution::{Member, Ring};
@@ -68,6 +68,9 @@ pub struct Server {
     /// Set by the topology task while it counts failures of this server, so that workers report
     /// the next success ([`Event::Answered`]) only when somebody wants to know. Shared by all snapshots.
     pub suspect: Arc<AtomicBool>,
+    /// Per protocol version what the log last said of this server's failing, 0 if it answers: workers
+    /// find out each for itself, the log hears it once. Shared by all snapshots.
+    pub told: Arc<[AtomicU64; 2]>,
 }
 
 /// Where a server is served now.
@@ -130,6 +133,7 @@ impl Pool {
             // The sentinels are asked before the first request is sent.
             held: config.sentinel.is_some(),
             suspect: Arc::default(),
+            told: Arc::default(),
         });
         let servers: Vec<Server> = servers.collect();
         Pool {

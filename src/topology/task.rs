@@ -24,6 +24,7 @@ use super::publish::{Publisher, Update};
 use super::resolve::{self, Resolver};
 use super::{Endpoint, Event, ServerId, Topology, sentinel};
 use crate::config::{Config, PoolConfig, Secret, ServerConfig};
+use crate::log::CHANGE;
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::handshake::{Handshake, HandshakeError, Progress};
 use crate::stats::{ControlStats, Stats};
@@ -231,9 +232,11 @@ impl TopologyTask {
                 }
                 resolve::Action::Publish(update) => updates.push(update),
                 resolve::Action::Failing { host, reason } => {
-                    warn!(%host, reason, "host name cannot be resolved");
+                    warn!(target: CHANGE, %host, reason, "host name cannot be resolved");
                 }
-                resolve::Action::Recovered(host) => info!(%host, "host name is resolved again"),
+                resolve::Action::Recovered(host) => {
+                    info!(target: CHANGE, %host, "host name is resolved again");
+                }
             }
         }
         while let Some(action) = self.ejection.poll_action(now()) {
@@ -275,31 +278,40 @@ impl TopologyTask {
         let (pool_name, server_name) = (&pool.name, &server.name);
         let pool_stats = &self.stats.pools[usize::from(id.pool)];
         let server_stats = &pool_stats.servers[usize::from(id.server)];
+        let endpoint = self.publisher.current().server(id).map(|s| &s.endpoint);
+        let address = endpoint.map(tracing::field::display);
         match update {
             Update::Eject(_) => {
                 pool_stats.server_ejects.add(1);
                 server_stats.ejects.add(1);
                 server_stats.server_ejected_at.set(unix_micros());
                 warn!(
+                    target: CHANGE,
                     pool = pool_name,
                     server = server_name,
+                    address,
                     failures = pool.server_failure_limit,
-                    retry = ?pool.server_retry_timeout,
+                    retry_ms = pool.server_retry_timeout.as_millis() as u64,
                     "server ejected"
                 );
             }
             Update::Return(_) => {
                 pool_stats.server_returns.add(1);
                 server_stats.returns.add(1);
-                info!(pool = pool_name, server = server_name, "server returned");
+                info!(target: CHANGE, pool = pool_name, server = server_name, address, "server returned");
             }
-            Update::Endpoint(_, to) => {
-                let from = self.publisher.current().server(id).map(|s| &s.endpoint);
-                let from = from.map(Endpoint::to_string).unwrap_or_default();
-                info!(pool = pool_name, server = server_name, from, %to, "server has a new address");
+            Update::Endpoint(_, to) if pool.sentinel.is_none() => {
+                info!(
+                    target: CHANGE,
+                    pool = pool_name,
+                    server = server_name,
+                    address = %to,
+                    before = address,
+                    "server has a new address"
+                );
             }
             // Their watcher tells more.
-            Update::Hold(_) | Update::Release(_) => {}
+            Update::Endpoint(..) | Update::Hold(_) | Update::Release(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The socket of one client.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -20,8 +21,9 @@ const FAIR_SHARE: usize = 128 * 1024;
 /// the kernel throw away what it has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How a client's connection ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// Both sides have said all they had to say.
     Eof,
     /// We closed first.
@@ -29,8 +31,23 @@ enum End {
     Broken,
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Eof => "by the client",
+            End::Goodbye => "by us, in order",
+            End::Broken => "the connection broke or was cut off",
+        })
+    }
+}
+
 /// Serves a client until it or we end the connection.
-pub(super) async fn run(shared: Rc<Shared>, pool: u16, mut reader: ReadHalf, writer: WriteHalf) {
+pub(super) async fn run(
+    shared: Rc<Shared>,
+    pool: u16,
+    mut reader: ReadHalf,
+    writer: WriteHalf,
+) -> End {
     let id = shared.open_client(pool, writer);
     let mut eof = false;
     let end = poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await;
@@ -43,6 +60,7 @@ pub(super) async fn run(shared: Rc<Shared>, pool: u16, mut reader: ReadHalf, wri
         // Whether it has read all in time or not, we are done.
         let _ = tokio::time::timeout(LINGER, drained).await;
     }
+    end
 }
 
 fn drive(

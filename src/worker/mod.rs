@@ -6,6 +6,7 @@
 
 mod backend;
 mod client;
+mod peer;
 mod shared;
 mod socket;
 
@@ -22,6 +23,7 @@ use tokio::task::LocalSet;
 use crate::client::Front;
 use crate::stats::WorkerStats;
 use crate::topology::{Event, Topology};
+pub use peer::Peer;
 use shared::Shared;
 
 /// Coarsest step of the clock for time-outs; pools with a short `timeout` get a finer one.
@@ -42,6 +44,7 @@ pub struct WorkerOptions {
 pub struct NewClient {
     pub pool: u16,
     pub socket: ClientSocket,
+    pub peer: Peer,
 }
 
 pub enum ClientSocket {
@@ -183,7 +186,7 @@ impl Served {
 
 /// Starts the task of a new client.
 fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
-    let pool = new.pool;
+    let NewClient { pool, peer, .. } = new;
     let halves = match new.socket {
         ClientSocket::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(socket::split_tcp),
         ClientSocket::Unix(stream) => {
@@ -195,14 +198,21 @@ fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
             let (shared, served) = (shared.clone(), served.clone());
             served.tasks.set(served.tasks.get() + 1);
             tokio::task::spawn_local(async move {
-                client::run(shared, pool, reader, writer).await;
+                let end = client::run(shared.clone(), pool, reader, writer).await;
+                tracing::debug!(
+                    pool = shared.front.borrow().pool_name(pool),
+                    client = %peer,
+                    "client closed: {end}"
+                );
                 served.end(pool);
                 served.tasks.set(served.tasks.get() - 1);
                 served.left.notify_one();
             });
         }
         Err(error) => {
-            tracing::warn!("a client could not be served: {error}");
+            let front = shared.front.borrow();
+            let name = front.pool_name(pool);
+            tracing::warn!(pool = name, client = %peer, "a client could not be served: {error}");
             served.end(pool);
         }
     }

@@ -15,6 +15,7 @@ fn every_path_has_its_content_type_and_takes_head() {
         ("/health", 200, "text/plain; charset=utf-8"),
         ("/ready", 503, "application/json"),
         ("/topology", 200, "application/json"),
+        ("/ui", 200, "text/html; charset=utf-8"),
         ("/config", 200, "application/json"),
         ("/version", 200, "application/json"),
     ] {
