@@ -40,6 +40,11 @@ has() { command -v "$1" >/dev/null; }
 has_venv() { has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }
 has_php_redis() { has php && php -m | grep -qx redis; }
 
+# Packages without which some of cargo's tests are skipped, one per line.
+optional() {
+  ! $rust || { has promtool && has prometheus; } || echo prometheus
+}
+
 # The Debian packages of what is missing, one per line.
 missing() {
   has redis-server || echo redis-server
@@ -60,11 +65,14 @@ if ! has cargo; then
   echo "cargo is missing: install Rust from https://rustup.rs" >&2
   exit 1
 fi
-packages=$(missing)
-if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && has apt-get; then
+packages=$(missing) extra=$(optional)
+if [ -n "$packages$extra" ] && [ "$(id -u)" = 0 ] && has apt-get; then
   # shellcheck disable=SC2086 # one word per package
-  deploy/apt-install.sh $packages || true # checked below
-  packages=$(missing)
+  deploy/apt-install.sh $packages $extra || true # checked below
+  packages=$(missing) extra=$(optional)
+fi
+if [ -n "$extra" ]; then
+  echo "some tests are skipped without (names of the Debian packages): ${extra//$'\n'/ }" >&2
 fi
 if [ -n "$packages" ]; then
   echo "missing for the tests (names of the Debian packages): ${packages//$'\n'/ }" >&2

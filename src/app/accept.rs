@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::listener::Incoming;
 use crate::client::Peer;
 use crate::config::PoolConfig;
-use crate::stats::Stats;
+use crate::stats::{Counter, Stats};
 use crate::worker::{ClientSocket, NewClient, Worker};
 
 /// How long to wait for a file to be closed or memory to be freed.
@@ -37,6 +37,7 @@ pub async fn run(
     admission: Rc<Admission>,
 ) {
     let name = &config.name;
+    let _listening = Listening::on(&admission.stats.control.pools[usize::from(pool)].listening);
     loop {
         match incoming.accept().await {
             Ok((socket, peer)) => {
@@ -50,6 +51,22 @@ pub async fn run(
                 sleep(EXHAUSTED_PAUSE).await;
             }
         }
+    }
+}
+
+/// Counts a socket on which clients can connect, as long as it lives.
+struct Listening<'a>(&'a Counter);
+
+impl<'a> Listening<'a> {
+    fn on(sockets: &'a Counter) -> Listening<'a> {
+        sockets.add(1);
+        Listening(sockets)
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.0.sub(1);
     }
 }
 

@@ -13,10 +13,11 @@ use super::accept::{self, Admission};
 use super::handover::SharedSocket;
 use super::listener::Incoming;
 use super::{Prepared, StartError};
+use crate::admin::{Admin, Readiness, Sources};
 use crate::config::{Config, PoolConfig};
 use crate::log::CHANGE;
 use crate::stats::{PoolNames, Stats};
-use crate::topology;
+use crate::topology::task::{self, TopologyHandle, watch_recovery};
 use crate::worker::{Worker, WorkerOptions};
 
 /// The first clients should find servers with addresses, but a slow name service must not keep pools
@@ -28,6 +29,7 @@ pub struct Running {
     doors: Vec<Door>,
     accepting: JoinSet<()>,
     admission: Rc<Admission>,
+    readiness: Readiness,
     /// A second handle of the statistics port, to pass on.
     statistics: OwnedFd,
     /// Dropped: the statistics port is closed.
@@ -49,7 +51,11 @@ impl Running {
     pub async fn start(prepared: Prepared) -> Result<Running, StartError> {
         let Prepared { config, admin, .. } = prepared;
         let stats = Stats::new(names(&config), prepared.workers.get());
-        let mut topology = topology::task::spawn(&config, Arc::clone(&stats.control));
+        let mut topology = task::spawn(&config, Arc::clone(&stats.control));
+        let readiness = Readiness::default();
+        let system = StartError::system("starting to listen");
+        let statistics = admin.share().map_err(&system)?;
+        let statistics_open = answer(admin, &topology, &stats, &readiness);
         if !topology.first_resolution(RESOLUTION_PATIENCE).await {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
         }
@@ -69,21 +75,6 @@ impl Running {
             client_limit: prepared.client_limit,
             pools: config.pools.len() as u16,
         });
-        let pages = topology.pages(stats.clone());
-        let page = Box::new(move || {
-            let mut text = serde_json::to_string(&pages()).expect("keys are text");
-            text.push('\n');
-            text
-        });
-        let system = StartError::system("starting to listen");
-        let statistics = admin.share().map_err(&system)?;
-        let (statistics_open, closed) = oneshot::channel::<()>();
-        tokio::task::spawn_local(async move {
-            let closed = async { drop(closed.await) };
-            if let Err(error) = admin.serve(stats, page, closed).await {
-                tracing::error!("the statistics port is closed: {error}");
-            }
-        });
         let mut doors = Vec::new();
         for ((pool, config), listener) in (0..).zip(&config.pools).zip(prepared.listeners) {
             doors.push(Door {
@@ -96,6 +87,7 @@ impl Running {
             doors,
             accepting: JoinSet::new(),
             admission,
+            readiness,
             statistics,
             statistics_open: Some(statistics_open),
         })
@@ -114,6 +106,7 @@ impl Running {
                 Rc::clone(&self.admission),
             ));
         }
+        self.readiness.set_started();
     }
 
     /// All listening sockets, for a successor.
@@ -139,6 +132,7 @@ impl Running {
     /// Stops to accept, in favour of a process that accepts from the same sockets: who waits in their
     /// queues waits for that one. It is to be left the paths too.
     pub async fn pass_on(&mut self) {
+        self.readiness.set_draining();
         self.accepting.shutdown().await;
         self.doors.clear();
         self.statistics_open = None;
@@ -146,6 +140,7 @@ impl Running {
 
     /// Stops to accept; takes in first who waits in the queues. The statistics port stays.
     pub async fn close(&mut self) {
+        self.readiness.set_draining();
         self.accepting.shutdown().await;
         for door in self.doors.drain(..) {
             let incoming = Rc::into_inner(door.incoming);
@@ -188,6 +183,7 @@ impl Running {
 
     /// Closes the listeners, lets the workers finish, and returns when they have.
     pub async fn drain(mut self) {
+        self.readiness.set_draining();
         self.accepting.shutdown().await;
         self.doors.clear();
         let admission = Rc::into_inner(self.admission);
@@ -199,6 +195,37 @@ impl Running {
             worker.stopped().await;
         }
     }
+}
+
+/// Serves the statistics port from now on, while the rest still starts: who asks is told so.
+/// Until what it returns is dropped.
+fn answer(
+    admin: Admin,
+    topology: &TopologyHandle,
+    stats: &Stats,
+    readiness: &Readiness,
+) -> oneshot::Sender<()> {
+    let snapshots = topology.snapshots.clone();
+    tokio::task::spawn_local(watch_recovery(snapshots.clone(), stats.clone()));
+    let pages = topology.pages(stats.clone());
+    let sources = Sources {
+        stats: stats.clone(),
+        topology: snapshots,
+        page: Box::new(move || {
+            let mut text = serde_json::to_string(&pages()).expect("keys are text");
+            text.push('\n');
+            text
+        }),
+        readiness: readiness.clone(),
+    };
+    let (open, closed) = oneshot::channel::<()>();
+    tokio::task::spawn_local(async move {
+        let closed = async { drop(closed.await) };
+        if let Err(error) = admin.serve(sources, closed).await {
+            tracing::error!("the statistics port is closed: {error}");
+        }
+    });
+    open
 }
 
 fn names(config: &Config) -> Vec<PoolNames> {

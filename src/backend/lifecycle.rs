@@ -98,6 +98,7 @@ impl Backends {
     fn handle_proof(&mut self, id: ConnectionId, resp: Resp) {
         let connection = &self.connections[id as usize];
         let (pool, server) = (connection.pool, connection.server);
+        self.server_stats(pool, server).failing.set(0);
         let gate = &mut self.server_mut(pool, server).gates[resp as usize];
         gate.open();
         gate.failure = None;
@@ -176,6 +177,11 @@ impl Backends {
         } else {
             if failure.blames_server() {
                 self.report_failure(pool, server);
+                if !proven {
+                    let stats = self.server_stats(pool, server);
+                    stats.connect_failures.add(1);
+                    stats.failing.set(1);
+                }
             }
             let requests = lost.len() + stray.entries.len();
             self.log(id, resp, &failure.cause, requests);
@@ -328,6 +334,7 @@ impl Backends {
                     // The probe, or the new address, knows better than our last attempt.
                     let gates = &mut self.pools[pool].servers[server].gates;
                     gates.iter_mut().for_each(Gate::open);
+                    self.stats.pools[pool].servers[server].failing.set(0);
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
 //! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of `servers`), `sentinel.rs`
 //! (the lists and mappings about Sentinel) and `value.rs` (one value); `traps.rs` warns of what is correct
-//! but hardly meant; `error.rs` words it all. Nothing here connects, listens or reads a clock; a name
+//! but hardly meant; `error.rs` words it all; `shown.rs` writes a configuration down again. Nothing here connects, listens or reads a clock; a name
 //! given to `listen` is resolved.
 
 mod error;
@@ -16,6 +16,7 @@ mod resolve;
 mod sentinel;
 mod server;
 mod settings;
+mod shown;
 mod traps;
 mod value;
 
@@ -32,6 +33,7 @@ use crate::hash::{Hash, HashTag};
 
 pub use error::{ConfigErrors, Problem, Severity};
 pub use options::{OPTIONS, OptionDoc};
+pub use shown::{MASK, effective};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]

@@ -11,11 +11,12 @@
 //!            +-----> resolve -+
 //! ```
 //!
-//! `page.rs` shows it all as plain data.
+//! `page.rs` shows it all as plain data, `health.rs` judges whether pools and servers can be used.
 //!
 //! A key's place is a matter of the configuration and of who is live; no address is ever hashed here.
 
 pub mod eject;
+pub mod health;
 pub mod page;
 pub mod publish;
 pub mod resolve;

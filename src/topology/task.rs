@@ -2,6 +2,8 @@
 //!
 //! It decides nothing: who leaves and returns is `eject.rs`'s, which address serves `resolve.rs`'s.
 
+mod recovery;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Most events handled before their outcome is published.
 const EVENT_BATCH: usize = 256;
+
+pub use recovery::watch_recovery;
 
 /// The ends of the topology task that others hold.
 pub struct TopologyHandle {
@@ -383,6 +387,9 @@ async fn converse(
 ) -> Result<(), ProbeError> {
     let password = config.redis_auth.as_ref().map(|Secret(text)| text.as_str());
     let mut handshake = Handshake::new(password, config.redis_db, Resp::V2, true);
+    if config.sentinel.is_some() {
+        handshake = handshake.require_master();
+    }
     stream.write_all(&handshake.request()).await?;
     let mut buffer = [0; 1024];
     loop {
