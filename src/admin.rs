@@ -5,6 +5,7 @@
 //! Runs on the control thread and only reads counters; it changes nothing.
 
 mod http;
+mod memory;
 
 use std::future::Future;
 use std::io;
@@ -119,6 +120,7 @@ impl State {
             uptime: self.started.elapsed(),
             timestamp: timestamp.unwrap_or_default(),
         };
+        (self.stats.control.resident_bytes).set(memory::resident_bytes());
         let mut text = report::json(&self.stats, origin);
         text.push('\n');
         text

@@ -44,6 +44,7 @@ missing() {
   has redis-server || echo redis-server
   has redis-cli || echo redis-tools
   has nutcracker || echo nutcracker
+  has python3 || echo python3
   if $clients; then
     has_venv || echo python3-venv
     has node || echo nodejs

@@ -89,14 +89,17 @@ impl Admission {
     }
 
     fn check(&self, pool: u16, config: &PoolConfig) -> Result<(), String> {
+        let stats = &self.stats.control.pools[usize::from(pool)];
         let clients = |pool| -> usize { self.workers.iter().map(|w| w.clients(pool)).sum() };
         if let Some(limit) = config.client_connections
             && clients(pool) as u64 >= u64::from(limit.get())
         {
+            stats.client_connections_hit.add(1);
             return Err(format!("client refused, client_connections is {limit}"));
         }
         let all: usize = (0..self.pools).map(clients).sum();
         if all as u64 >= self.client_limit {
+            stats.open_files_hit.add(1);
             let limit = self.client_limit;
             return Err(format!(
                 "client refused, open files suffice for {limit} clients"

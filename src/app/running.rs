@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::accept::{self, Admission};
-use super::{Prepared, StartError};
+use super::{Prepared, StartError, resources};
 use crate::config::Config;
-use crate::stats::{PoolNames, Stats};
+use crate::stats::{PoolNames, Stats, latency};
 use crate::topology;
 use crate::worker::{Worker, WorkerOptions};
 
@@ -33,6 +34,10 @@ impl Running {
     pub async fn start(prepared: Prepared) -> Result<Running, StartError> {
         let Prepared { config, admin, .. } = prepared;
         let stats = Stats::new(names(&config), prepared.workers.get());
+        let memory = prepared.memory_per_worker * prepared.workers.get();
+        stats.control.memory_limit_bytes.set(memory as u64);
+        (stats.control.open_files_limit).set(resources::open_files());
+        tokio::task::spawn_local(keep_latencies(stats.clone()));
         let mut topology = topology::task::spawn(&config, Arc::clone(&stats.control));
         if !topology.first_resolution(RESOLUTION_PATIENCE).await {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
@@ -91,6 +96,16 @@ impl Running {
         for worker in workers.workers {
             worker.stopped().await;
         }
+    }
+}
+
+/// Lets the last minute of the latencies go on.
+async fn keep_latencies(stats: Stats) {
+    let mut periods = tokio::time::interval(latency::PERIOD);
+    periods.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        periods.tick().await;
+        stats.keep_latencies();
     }
 }
 

@@ -16,6 +16,7 @@ mod resolve;
 mod sentinel;
 mod server;
 mod settings;
+mod slow;
 mod traps;
 mod value;
 
@@ -32,6 +33,7 @@ use crate::hash::{Hash, HashTag};
 
 pub use error::{ConfigErrors, Problem, Severity};
 pub use options::{OPTIONS, OptionDoc};
+pub use slow::{SlowKey, SlowRequests};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -141,6 +143,7 @@ pub struct PoolConfig {
     /// At least 1.
     pub server_failure_limit: u32,
     pub limits: Limits,
+    pub slow_requests: SlowRequests,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
     /// In nutcracker's internal order: shorter names first, then bytewise. At least one.

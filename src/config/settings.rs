@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig};
+use super::{Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig, SlowRequests};
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
 
@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub server_retry_timeout: Duration,
     pub server_failure_limit: u32,
     pub limits: Limits,
+    pub slow_requests: SlowRequests,
     /// Without sentinels if there are none.
     pub sentinel: SentinelConfig,
 }
@@ -49,6 +50,7 @@ impl Default for Settings {
             server_retry_timeout: Duration::from_secs(30),
             server_failure_limit: 2,
             limits: Limits::default(),
+            slow_requests: SlowRequests::default(),
             sentinel: SentinelConfig::new(Vec::new()),
         }
     }
@@ -81,6 +83,7 @@ impl Settings {
             server_retry_timeout: self.server_retry_timeout,
             server_failure_limit: self.server_failure_limit,
             limits: self.limits,
+            slow_requests: self.slow_requests,
             sentinel: Some(self.sentinel).filter(|sentinel| !sentinel.sentinels.is_empty()),
             servers,
         }

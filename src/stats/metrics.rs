@@ -4,15 +4,18 @@
 //! comes first in each list, in its order and words (`nc_stats.h`); ours follows.
 
 use super::{
-    ControlPoolStats, ControlServerStats, Counter, PoolStats, ServerStats, Stats, WorkerStats,
+    ControlPoolStats, ControlServerStats, Counter, ErrorKind, PoolStats, ServerStats, Stats,
 };
+
+pub use super::latency::{LATENCY, LatencyMetric};
+pub use super::process::PROCESS;
 
 /// A line of the table. `R` says how its value is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric<R> {
     pub name: &'static str,
     pub description: &'static str,
-    read: R,
+    pub(super) read: R,
 }
 
 /// Who counts a value that exists per pool or per server: `W` is a worker's part, `C` the control
@@ -27,33 +30,6 @@ pub enum Source<W, C> {
 pub type ProcessMetric = Metric<fn(&Stats) -> u64>;
 pub type PoolMetric = Metric<Source<PoolStats, ControlPoolStats>>;
 pub type ServerMetric = Metric<Source<ServerStats, ControlServerStats>>;
-
-/// Values of the whole process.
-pub const PROCESS: &[ProcessMetric] = &[
-    process(
-        "total_connections",
-        "# connections ever: clients, servers and listeners",
-        total_connections,
-    ),
-    process(
-        "curr_connections",
-        "# open connections: clients, servers and listeners",
-        current_connections,
-    ),
-    process("workers", "# worker threads", |stats| {
-        stats.workers.len() as u64
-    }),
-    process(
-        "topology_version",
-        "# times the servers' addresses or the ring changed",
-        |stats| stats.control.topology_version.get(),
-    ),
-    process(
-        "buffered_bytes",
-        "current bytes in the buffers of clients and servers",
-        |stats| sum(&stats.workers, |worker| &worker.buffered_bytes),
-    ),
-];
 
 /// Values of one pool.
 pub const POOL: &[PoolMetric] = &[
@@ -120,6 +96,121 @@ pub const POOL: &[PoolMetric] = &[
         "sentinels_known",
         "# sentinels known, configured or learned from others",
         |pool| &pool.sentinels_known,
+    ),
+    workers(
+        "commands_generic",
+        "# requests of commands about keys of any type",
+        |pool| &pool.commands[0],
+    ),
+    workers(
+        "commands_string",
+        "# requests of commands about strings",
+        |pool| &pool.commands[1],
+    ),
+    workers(
+        "commands_bitmap",
+        "# requests of commands about bitmaps",
+        |pool| &pool.commands[2],
+    ),
+    workers(
+        "commands_hash",
+        "# requests of commands about hashes",
+        |pool| &pool.commands[3],
+    ),
+    workers(
+        "commands_list",
+        "# requests of commands about lists",
+        |pool| &pool.commands[4],
+    ),
+    workers(
+        "commands_set",
+        "# requests of commands about sets",
+        |pool| &pool.commands[5],
+    ),
+    workers(
+        "commands_sortedset",
+        "# requests of commands about sorted sets",
+        |pool| &pool.commands[6],
+    ),
+    workers(
+        "commands_hyperloglog",
+        "# requests of commands about HyperLogLogs",
+        |pool| &pool.commands[7],
+    ),
+    workers(
+        "commands_geo",
+        "# requests of commands about geospatial data",
+        |pool| &pool.commands[8],
+    ),
+    workers(
+        "commands_stream",
+        "# requests of commands about streams",
+        |pool| &pool.commands[9],
+    ),
+    workers(
+        "commands_scripting",
+        "# requests of commands about scripts and functions",
+        |pool| &pool.commands[10],
+    ),
+    workers(
+        "commands_connection",
+        "# requests of commands about the client's own connection",
+        |pool| &pool.commands[11],
+    ),
+    workers(
+        "commands_server",
+        "# requests of commands about servers, such as TIME",
+        |pool| &pool.commands[12],
+    ),
+    workers(
+        "commands_refused",
+        "# requests of commands that are not offered",
+        |pool| &pool.commands[13],
+    ),
+    workers(
+        "commands_unknown",
+        "# requests of commands that Redis does not know",
+        |pool| &pool.commands[14],
+    ),
+    workers(
+        "slow_requests",
+        "# requests that took slow_request_time or longer",
+        |pool| &pool.slow_requests,
+    ),
+    workers(
+        "max_request_bytes_hit",
+        "# clients closed for a request above max_request_bytes",
+        |pool| &pool.max_request_bytes_hit,
+    ),
+    workers(
+        "max_arguments_hit",
+        "# clients closed for a request above max_arguments",
+        |pool| &pool.max_arguments_hit,
+    ),
+    workers(
+        "client_pending_limit_hit",
+        "# times a client was paused at client_pending_limit",
+        |pool| &pool.client_pending_limit_hit,
+    ),
+    workers(
+        "client_output_limit_hit",
+        "# clients closed at client_output_limit",
+        |pool| &pool.client_output_limit_hit,
+    ),
+    workers(
+        "max_memory_hit",
+        "# clients closed or requests refused at --max-memory",
+        |pool| &pool.max_memory_hit,
+    ),
+    control(
+        "client_connections_hit",
+        "# clients refused at client_connections",
+        |pool| &pool.client_connections_hit,
+    ),
+    control(
+        "open_files_hit",
+        "# clients refused at the limit on open files",
+        |pool| &pool.open_files_hit,
     ),
 ];
 
@@ -210,19 +301,72 @@ pub const SERVER: &[ServerMetric] = &[
         "# refusals kept from clients until the failover is over",
         |server| &server.bounced,
     ),
+    workers(
+        "slow_requests",
+        "# replies that took slow_request_time or longer",
+        |server| &server.slow_requests,
+    ),
+    workers(
+        "failed",
+        "# requests answered with an error by the proxy",
+        |server| &server.failed,
+    ),
+    workers(
+        "rejected",
+        "# requests answered with an error and not queued, not in requests",
+        |server| &server.rejected,
+    ),
+    workers(
+        "errors_timeout",
+        "# errors because nothing came in time",
+        |server| &server.errors[ErrorKind::Timeout as usize],
+    ),
+    workers(
+        "errors_connect",
+        "# errors because there was no connection",
+        |server| &server.errors[ErrorKind::Connect as usize],
+    ),
+    workers(
+        "errors_lost",
+        "# errors because the connection was lost",
+        |server| &server.errors[ErrorKind::Lost as usize],
+    ),
+    workers(
+        "errors_no_master",
+        "# errors because the server had no address",
+        |server| &server.errors[ErrorKind::NoMaster as usize],
+    ),
+    workers(
+        "errors_limit",
+        "# errors because too much was waiting",
+        |server| &server.errors[ErrorKind::Limit as usize],
+    ),
+    workers(
+        "hold_requests_hit",
+        "# requests rejected at hold_requests",
+        |server| &server.hold_requests_hit,
+    ),
+    workers(
+        "hold_bytes_hit",
+        "# requests rejected at hold_bytes",
+        |server| &server.hold_bytes_hit,
+    ),
+    control(
+        "ejected",
+        "1 while the server is off the ring, else 0",
+        |server| &server.ejected,
+    ),
+    control(
+        "held_now",
+        "1 while requests wait for an announced failover, else 0",
+        |server| &server.held_now,
+    ),
+    control(
+        "sentinel_managed",
+        "1 if sentinels say where the server is, else 0",
+        |server| &server.sentinel_managed,
+    ),
 ];
-
-const fn process(
-    name: &'static str,
-    description: &'static str,
-    read: fn(&Stats) -> u64,
-) -> ProcessMetric {
-    Metric {
-        name,
-        description,
-        read,
-    }
-}
 
 const fn workers<W, C>(
     name: &'static str,
@@ -265,42 +409,4 @@ impl<W, C> Metric<Source<W, C>> {
             Source::Control(counter) => counter(control).get(),
         }
     }
-}
-
-fn sum(workers: &[std::sync::Arc<WorkerStats>], counter: fn(&WorkerStats) -> &Counter) -> u64 {
-    workers.iter().map(|worker| counter(worker).get()).sum()
-}
-
-fn current_connections(stats: &Stats) -> u64 {
-    listeners(stats)
-        + pools(stats)
-            .map(|pool| {
-                let servers = pool.servers.iter().map(|s| s.server_connections.get());
-                pool.client_connections.get() + servers.sum::<u64>()
-            })
-            .sum::<u64>()
-}
-
-fn total_connections(stats: &Stats) -> u64 {
-    let servers = pools(stats).flat_map(|pool| pool.servers.iter());
-    listeners(stats)
-        + stats.control.total_connections.get()
-        + servers
-            .map(|server| {
-                server.server_connections.get()
-                    + server.server_eof.get()
-                    + server.server_err.get()
-                    + server.server_timedout.get()
-            })
-            .sum::<u64>()
-}
-
-/// Every pool has one listening socket.
-fn listeners(stats: &Stats) -> u64 {
-    stats.names().len() as u64
-}
-
-/// Every pool of every worker.
-fn pools(stats: &Stats) -> impl Iterator<Item = &PoolStats> {
-    stats.workers.iter().flat_map(|worker| worker.pools.iter())
 }
