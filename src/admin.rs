@@ -11,6 +11,7 @@
 
 mod http;
 pub mod latency;
+mod memory;
 mod metrics;
 mod process;
 mod ready;
@@ -166,9 +167,15 @@ impl State {
             uptime: self.started.elapsed(),
             timestamp: unix_time(),
         };
+        self.measure_memory();
         let mut text = report::json(&self.sources.stats, origin);
         text.push('\n');
         text
+    }
+
+    /// To be called before the values of the process are read.
+    fn measure_memory(&self) {
+        (self.sources.stats.control.resident_bytes).set(memory::resident_bytes());
     }
 
     fn health(&self) -> Vec<PoolHealth> {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::connection::{Connection, State};
+use super::slow::SlowLog;
 use super::{Call, Cause, Failure};
 use crate::backoff::Backoff;
 use crate::buffer::BufferPool;
@@ -105,6 +106,7 @@ pub struct Backends {
     pub(super) opening: Vec<ConnectionId>,
     pub(super) dead: Vec<ConnectionId>,
     pub(super) events: Vec<Event>,
+    pub(super) slow: SlowLog,
     pub(super) random: u32,
 }
 
@@ -134,6 +136,7 @@ impl Backends {
             opening: Vec::new(),
             dead: Vec::new(),
             events: Vec::new(),
+            slow: SlowLog::default(),
             random: seed | 1,
         }
     }
@@ -176,12 +179,18 @@ impl Backends {
             n => client as usize % n,
         };
         if self.retained > self.max_retained {
-            return Err(known.failure(Cause::Overloaded));
+            return Err(self.reject((pool, server), known.failure(Cause::Overloaded)));
         }
         if known.hold != Hold::No && self.is_full(pool, server) {
-            return Err(known.failure(Cause::HoldFull));
+            return Err(self.reject((pool, server), known.failure(Cause::HoldFull)));
         }
-        self.lane((pool, server), resp, lane, now)
+        match known.lanes[resp as usize][lane] {
+            Some(id) => Ok(id),
+            None => {
+                let opened = self.open((pool, server), resp, lane, now);
+                opened.map_err(|failure| self.reject((pool, server), failure))
+            }
+        }
     }
 
     /// The connection of a lane, opened if need be.
@@ -246,7 +255,7 @@ impl Backends {
             if self.pools[pool].config.preconnect {
                 for server in 0..self.pools[pool].servers.len() {
                     // A failure is logged by whoever tries to connect; there is no request to fail yet.
-                    let _ = self.connection((pool as u16, server as u16), Resp::V2, 0, now);
+                    let _ = self.lane((pool as u16, server as u16), Resp::V2, 0, now);
                 }
             }
         }

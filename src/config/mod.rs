@@ -17,6 +17,7 @@ mod sentinel;
 mod server;
 mod settings;
 mod shown;
+mod slow;
 mod traps;
 mod value;
 
@@ -34,6 +35,7 @@ use crate::hash::{Hash, HashTag};
 pub use error::{ConfigErrors, Problem, Severity};
 pub use options::{OPTIONS, OptionDoc};
 pub use shown::{MASK, effective};
+pub use slow::{SlowKey, SlowRequests};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -145,6 +147,7 @@ pub struct PoolConfig {
     pub limits: Limits,
     /// Every connection has to begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    pub slow_requests: SlowRequests,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
     /// In nutcracker's internal order: shorter names first, then bytewise. At least one.

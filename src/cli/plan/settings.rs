@@ -34,7 +34,7 @@ pub(super) fn changed(old: &PoolConfig, new: &PoolConfig) -> Vec<ChangedSetting>
 
 fn takes_effect(key: &str) -> Option<&'static str> {
     match key {
-        "tcpkeepalive" => Some("for clients that connect from then on"),
+        "tcpkeepalive" | "proxy_protocol" => Some("for clients that connect from then on"),
         "reuseport" => Some("at the next start"),
         "redis_auth" => Some("clients that are in stay in"),
         _ => None,
@@ -108,6 +108,12 @@ fn values(pool: &PoolConfig) -> Vec<(&'static str, Shown)> {
         ("max_arguments", plain(limits.max_arguments)),
         ("client_pending_limit", plain(limits.client_pending_limit)),
         ("client_output_limit", size(limits.client_output_limit)),
+        ("proxy_protocol", plain(pool.proxy_protocol)),
+        (
+            "slow_request_time",
+            ms(pool.slow_requests.time.unwrap_or_default()),
+        ),
+        ("slow_request_key", plain(pool.slow_requests.key.name())),
         (
             "sentinels",
             list(sentinel.sentinels.iter().map(ToString::to_string)),
