@@ -1,5 +1,6 @@
 //! From a listening socket to a worker: who may connect, and who serves them.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,13 +24,18 @@ pub struct Admission {
     pub workers: Vec<Worker>,
     pub stats: Stats,
     /// Clients of all pools together that open files suffice for.
-    pub client_limit: u64,
-    /// How many pools there are.
-    pub pools: u16,
+    pub client_limit: Cell<u64>,
+    /// How many pools there are, removed ones included.
+    pools: Cell<u16>,
 }
 
 /// Takes the clients of one pool in, until dropped.
-pub async fn run(incoming: Incoming, pool: u16, config: Arc<PoolConfig>, admission: Rc<Admission>) {
+pub async fn run(
+    incoming: Rc<Incoming>,
+    pool: u16,
+    config: Arc<PoolConfig>,
+    admission: Rc<Admission>,
+) {
     let name = &config.name;
     let mut refusals = Throttle::default();
     let mut failures = Throttle::default();
@@ -67,6 +73,23 @@ fn is_the_clients(error: &io::Error) -> bool {
 }
 
 impl Admission {
+    pub fn new(workers: Vec<Worker>, stats: Stats, client_limit: u64, pools: u16) -> Admission {
+        Admission {
+            workers,
+            stats,
+            client_limit: Cell::new(client_limit),
+            pools: Cell::new(pools),
+        }
+    }
+
+    /// There are so many pools from now on.
+    pub fn grow(&self, pools: u16) {
+        for worker in &self.workers {
+            worker.grow(usize::from(pools));
+        }
+        self.pools.set(pools);
+    }
+
     /// Hands `socket` to a worker, or refuses it and says why.
     fn admit(&self, pool: u16, config: &PoolConfig, socket: ClientSocket) -> Result<(), String> {
         if let Err(reason) = self.check(pool, config) {
@@ -76,7 +99,7 @@ impl Admission {
                 .add(1);
             return Err(reason);
         }
-        let total = |worker: &Worker| (0..self.pools).map(|pool| worker.clients(pool)).sum();
+        let total = |worker: &Worker| (0..self.pools.get()).map(|pool| worker.clients(pool)).sum();
         let counts = self.workers.iter().map(|worker| Load {
             of_pool: worker.clients(pool),
             total: total(worker),
@@ -95,9 +118,9 @@ impl Admission {
         {
             return Err(format!("client refused, client_connections is {limit}"));
         }
-        let all: usize = (0..self.pools).map(clients).sum();
-        if all as u64 >= self.client_limit {
-            let limit = self.client_limit;
+        let all: usize = (0..self.pools.get()).map(clients).sum();
+        let limit = self.client_limit.get();
+        if all as u64 >= limit {
             return Err(format!(
                 "client refused, open files suffice for {limit} clients"
             ));

@@ -1,5 +1,6 @@
 //! One pool's listening socket: bound, and its path removed, by the rules of `listen:`.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::config::{Listen, PoolConfig};
 use crate::worker::ClientSocket;
@@ -52,7 +53,7 @@ impl Listener {
     /// If the address is taken or cannot be had. A unix socket that nobody answers on is replaced,
     /// anything else at its path is left alone.
     pub fn bind(pool: &PoolConfig) -> Result<Listener, BindError> {
-        let backlog = i32::try_from(pool.backlog).unwrap_or(i32::MAX);
+        let backlog = backlog(pool);
         let bound = match &pool.listen {
             Listen::Tcp(address) => bind_tcp(*address, backlog, pool.reuseport),
             Listen::Unix { path, mode } => bind_unix(path, *mode, backlog),
@@ -86,7 +87,7 @@ impl Listener {
                     Registered::Unix(tokio::net::UnixListener::from_std(listener)?)
                 }
             },
-            keepalive: self.keepalive,
+            keepalive: Cell::new(self.keepalive),
         })
     }
 }
@@ -94,11 +95,10 @@ impl Listener {
 /// A [`Listener`] that clients are taken from.
 #[derive(Debug)]
 pub struct Incoming {
-    /// As in [`Listener`]; held for its `Drop`.
-    #[expect(dead_code, reason = "held for its Drop")]
+    /// As in [`Listener`].
     path: Option<BoundPath>,
     socket: Registered,
-    keepalive: bool,
+    keepalive: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -126,13 +126,41 @@ impl Incoming {
         }
     }
 
+    /// Becomes as if it had been bound for `pool`, as far as a socket can that listens: SO_REUSEPORT stays,
+    /// and so do the permissions of a unix socket of which the pool says nothing.
+    ///
+    /// # Errors
+    /// As `listen(2)` and `chmod(2)`.
+    pub fn set_up_as(&self, pool: &PoolConfig) -> io::Result<()> {
+        self.keepalive.set(pool.tcpkeepalive);
+        let backlog = backlog(pool);
+        match &self.socket {
+            Registered::Tcp(listener) => SockRef::from(listener).listen(backlog)?,
+            Registered::Unix(listener) => SockRef::from(listener).listen(backlog)?,
+        }
+        if let (
+            Some(bound),
+            Listen::Unix {
+                mode: Some(mode), ..
+            },
+        ) = (&self.path, &pool.listen)
+        {
+            fs::set_permissions(&bound.path, fs::Permissions::from_mode(*mode))?;
+        }
+        Ok(())
+    }
+
     fn set_up(&self, stream: tokio::net::TcpStream) -> io::Result<TcpStream> {
         stream.set_nodelay(true)?;
-        if self.keepalive {
-            socket2::SockRef::from(&stream).set_keepalive(true)?;
+        if self.keepalive.get() {
+            SockRef::from(&stream).set_keepalive(true)?;
         }
         stream.into_std()
     }
+}
+
+fn backlog(pool: &PoolConfig) -> i32 {
+    i32::try_from(pool.backlog).unwrap_or(i32::MAX)
 }
 
 fn bind_tcp(

@@ -3,7 +3,7 @@
 //! ```text
 //! log -> configuration -> open files -> bind every pool and the statistics port -> signal handlers
 //!     -> pid file -> topology -> workers -> accept -> (daemon: tell the waiting process)
-//!     -> signals ... SIGTERM or SIGINT -> close the listeners -> drain the workers -> remove the pid file
+//!     -> signals, reloads ... SIGTERM or SIGINT -> close the listeners -> drain the workers -> remove the pid file
 //! ```
 //! A step that fails undoes those before it and is reported in the log and on standard error. The thread
 //! that runs this is the control thread: it accepts clients and hands them to workers, runs the topology
@@ -14,9 +14,11 @@ mod daemon;
 mod listener;
 mod logging;
 mod pidfile;
+mod reload;
 mod resources;
 mod running;
 mod signals;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -24,20 +26,23 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime;
 use tokio::task::LocalSet;
 
 use crate::admin::Admin;
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, Current};
 
 use daemon::Detached;
 use listener::Listener;
 use logging::{Logging, NOTICE};
 use pidfile::PidFile;
+use reload::Reloader;
 use running::Running;
 use signals::{Request, Signal, Signals};
+use watch::Stamp;
 
 pub use logging::Level;
 
@@ -48,6 +53,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Clone, Debug)]
 pub struct Options {
     pub config: PathBuf,
+    /// Read the configuration again whenever its file has changed.
+    pub watch: bool,
     /// `None` is standard error.
     pub log: Option<PathBuf>,
     pub level: Level,
@@ -142,7 +149,10 @@ impl StartError {
 
 /// What is bound and decided before the runtime is there.
 struct Prepared {
-    config: Config,
+    config: Arc<Config>,
+    /// Of the file that it was read from, and when that was since the epoch.
+    read: (Option<Stamp>, Duration),
+    farewell: Duration,
     workers: NonZeroUsize,
     memory_per_worker: usize,
     client_limit: u64,
@@ -171,6 +181,7 @@ fn start(
 }
 
 fn prepare(options: &Options) -> Result<Prepared, StartError> {
+    let read = (Stamp::of(&options.config), reload::unix_now());
     let config::Loaded { config, warnings } = config::load(&options.config)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -180,12 +191,14 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
     }
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
-    let client_limit = resources::raise_open_files(&config, workers);
+    let client_limit = resources::raise_open_files(&config, workers.get());
     let (listeners, admin) = bind(&config, options)?;
     let megabytes = memory >> 20;
     tracing::info!("workers: {workers}, memory: {megabytes} MB, clients: {client_limit} at most");
     Ok(Prepared {
-        config,
+        config: Arc::new(config),
+        read,
+        farewell: options.shutdown_timeout,
         workers,
         memory_per_worker: memory / workers,
         client_limit,
@@ -233,7 +246,12 @@ async fn live(
     let pid_file = options.pid_file.as_deref().map(PidFile::write);
     let _pid_file = pid_file.transpose()?;
     let address = prepared.admin.local_addr();
-    let running = Running::start(prepared).await?;
+    let (read, loaded_at) = prepared.read;
+    let config = Arc::clone(&prepared.config);
+    let current = Current::new(config, options.config.clone(), loaded_at);
+    let mut running = Running::start(prepared, current.clone()).await?;
+    let control = Arc::clone(&running.stats().control);
+    let mut reloader = Reloader::new(current, control, options.watch, read);
     if let Some(detached) = detached {
         detached
             .ready()
@@ -241,7 +259,18 @@ async fn live(
     }
     let pid = process::id();
     tracing::info!(target: NOTICE, "{PROGRAM}-{VERSION} started, pid {pid}, statistics on {address}");
-    let stop = obey(&mut signals, logging).await;
+    let stop = loop {
+        tokio::select! {
+            signal = obey(&mut signals, logging) => match signal.request {
+                Request::Stop => break signal,
+                _ => reloader.reload(&mut running).await,
+            },
+            () = reloader.file_changed() => {
+                tracing::info!(target: NOTICE, "the configuration file has changed");
+                reloader.reload(&mut running).await;
+            }
+        }
+    };
     tracing::info!(target: NOTICE, "{stop} received, finishing what is in flight");
     tokio::select! {
         () = running.drain() => {}
@@ -249,28 +278,41 @@ async fn live(
             let limit = options.shutdown_timeout.as_millis();
             tracing::warn!("clients were still waiting after {limit} ms and are cut off");
         }
-        again = obey(&mut signals, logging) => {
+        again = obey_until_stop(&mut signals, logging) => {
             tracing::warn!("{again} received, clients that still wait are cut off");
         }
     }
     Ok(())
 }
 
-/// Does what signals ask for until one asks to stop.
+/// As [`obey`], but reads no configuration any more.
+async fn obey_until_stop(signals: &mut Signals, logging: &mut Logging) -> Signal {
+    loop {
+        let signal = obey(signals, logging).await;
+        if signal.request == Request::Stop {
+            return signal;
+        }
+        tracing::info!(target: NOTICE, "{signal}: the configuration is not read again, this is the end");
+    }
+}
+
+/// Does what signals ask for until one asks to stop or, after the log file was reopened, to reload.
 async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
     loop {
         let signal = signals.next().await;
         match signal.request {
             Request::Stop => return signal,
-            Request::ReopenLog if !logging.is_file() => {
+            Request::Reload if !logging.is_file() => {
                 tracing::info!(target: NOTICE, "{signal} received, there is no log file to reopen");
+                return signal;
             }
-            Request::ReopenLog => {
+            Request::Reload => {
                 tracing::info!(target: NOTICE, "{signal} received, reopening log file");
                 match logging.reopen() {
                     Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
                     Err(error) => tracing::error!("{signal}: {error}; the old one stays in use"),
                 }
+                return signal;
             }
             Request::RaiseLevel => {
                 let level = logging.raise_level();

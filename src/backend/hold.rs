@@ -6,13 +6,14 @@
 //! server refused to execute.
 
 use super::connection::{Bounced, Connection, State};
-use super::pool::{Backends, ConnectionId, Gate, Hold};
+use super::gate::Gate;
+use super::pool::{Backends, ConnectionId, Hold};
 use super::stray::Stray;
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::config::SentinelConfig;
 use crate::protocol::redis::Resp;
-use crate::topology::{Event, Topology};
+use crate::topology::{Event, ServerId, Topology};
 
 /// How long a master that has moved may take for the replies it still owes.
 const LAST_REPLIES: u32 = 500;
@@ -41,9 +42,9 @@ impl Backends {
     pub(super) fn apply_holds<R: Replies>(&mut self, before: &Topology, turn: &mut Turn<'_, R>) {
         for pool in 0..self.pools.len() as u16 {
             for server in 0..self.pools[usize::from(pool)].servers.len() as u16 {
-                let old = &before.pools[usize::from(pool)].servers[usize::from(server)];
+                let old = before.server(ServerId { pool, server });
                 let new = &self.topology.pools[usize::from(pool)].servers[usize::from(server)];
-                let moved = old.endpoint != new.endpoint;
+                let moved = old.is_none_or(|old| old.endpoint != new.endpoint);
                 match (new.held, self.server(pool, server).hold) {
                     (true, Hold::Announced) => {}
                     (true, _) => {
@@ -51,7 +52,7 @@ impl Backends {
                         self.set_aside(pool, server, turn);
                     }
                     (false, Hold::Announced) => self.let_go(pool, server, turn.now, turn.buffers),
-                    (false, Hold::Symptom { .. } | Hold::Outage) if moved => {
+                    (false, Hold::Symptom { .. } | Hold::Outage | Hold::Renewal) if moved => {
                         self.let_go(pool, server, turn.now, turn.buffers);
                     }
                     (false, _) => {}
@@ -114,6 +115,8 @@ impl Backends {
         if stray.is_empty() {
             return;
         }
+        // There may be fewer lanes than when they were sent.
+        let lane = lane % self.server(pool, server).lanes[resp as usize].len();
         match self.lane((pool, server), resp, lane, turn.now) {
             Ok(id) => {
                 self.retained += stray.bytes.len();

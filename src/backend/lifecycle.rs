@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::connection::{Connection, State};
-use super::pool::{Backends, ConnectionId, Gate, Hold, next_random};
+use super::gate::Gate;
+use super::pool::{Backends, ConnectionId, Hold, next_random};
 use super::stray::Stray;
 use super::{Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
@@ -19,7 +20,10 @@ impl Backends {
         if connection.state != State::Connecting {
             return;
         }
-        connection.state = State::Ready;
+        connection.state = match connection.leaving {
+            true => State::Retiring,
+            false => State::Ready,
+        };
         connection.connected = true;
         let (pool, server) = (connection.pool, connection.server);
         self.server_stats(pool, server).server_connections.add(1);
@@ -82,6 +86,9 @@ impl Backends {
             self.mark(id);
         }
         self.handle_bounced((pool, server), resp, lane, batch.bounced, turn);
+        if done {
+            self.end_renewal(pool, server, turn.now, turn.buffers);
+        }
         !done
     }
 
@@ -173,6 +180,7 @@ impl Backends {
                 gate.retry_at = Some(turn.now.wrapping_add(pause));
             }
         }
+        self.end_renewal(pool, server, turn.now, turn.buffers);
     }
 
     /// A failing server is reported once, not at every attempt to connect to it.
@@ -215,12 +223,13 @@ impl Backends {
     }
 
     /// The connection takes no new requests.
-    fn leave_lane(&mut self, id: ConnectionId) {
+    pub(super) fn leave_lane(&mut self, id: ConnectionId) {
         let connection = &self.connections[id as usize];
         let (resp, lane) = (connection.resp as usize, connection.lane as usize);
         let (pool, server) = (connection.pool, connection.server);
-        let lane = &mut self.server_mut(pool, server).lanes[resp][lane];
-        if *lane == Some(id) {
+        // There may be fewer lanes by now.
+        let lane = self.server_mut(pool, server).lanes[resp].get_mut(lane);
+        if let Some(lane) = lane.filter(|lane| **lane == Some(id)) {
             *lane = None;
         }
     }
@@ -273,11 +282,14 @@ impl Backends {
     /// request; what they have not sent goes to the new address.
     pub fn apply<R: Replies>(&mut self, topology: Arc<Topology>, turn: &mut Turn<'_, R>) {
         let before = std::mem::replace(&mut self.topology, topology);
+        self.follow_configuration(turn);
         let mut changed = Vec::new();
         for (pool, (old, new)) in before.pools.iter().zip(&self.topology.pools).enumerate() {
+            let by_file = !Arc::ptr_eq(&old.config, &new.config);
             for (server, (old, new)) in old.servers.iter().zip(&new.servers).enumerate() {
                 let moved = old.endpoint != new.endpoint;
-                if moved {
+                // Who moves a server by the file has not lost it: it may answer at its leisure.
+                if moved && !by_file {
                     changed.push((pool as u16, server as u16));
                 }
                 if (old.ejected && !new.ejected) || moved {
@@ -308,6 +320,8 @@ impl Backends {
         for (pool, server) in changed {
             self.limit_last_replies(pool, server, turn.now);
         }
+        self.end_renewals(turn.now, turn.buffers);
+        self.preconnect(turn.now);
     }
 
     /// Takes a connection out of use but for the replies it owes; answers what it had not sent.

@@ -27,7 +27,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch sentinel [OPTIONS]",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch sentinel [OPTIONS]\n       nuthatch reload [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -76,6 +76,10 @@ pub struct Arguments {
         default_value = "conf/nutcracker.yml"
     )]
     pub conf_file: PathBuf,
+
+    /// Read the configuration again whenever its file has changed
+    #[arg(long)]
+    pub watch: bool,
 
     /// Port of the statistics listener
     #[arg(
@@ -157,6 +161,49 @@ pub enum Command {
     /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
     #[command(args_override_self = true)]
     Sentinel(SentinelArguments),
+
+    /// Let a running proxy read its configuration again
+    ///
+    /// Checks the file as -t does, sends SIGHUP to the process, waits for the outcome on its statistics
+    /// port, and prints every change, or why the running configuration stays. Exits with 0 if the file is in
+    /// use, else with 1.
+    #[command(args_override_self = true)]
+    Reload(ReloadArguments),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReloadArguments {
+    /// Configuration file of the process
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "FILE",
+        default_value = "conf/nutcracker.yml"
+    )]
+    pub conf_file: PathBuf,
+
+    /// File with the process id
+    #[arg(short = 'p', long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+
+    /// The process id, instead of a file with it
+    #[arg(long, value_name = "N")]
+    pub pid: Option<i32>,
+
+    /// Port of the process's statistics listener
+    #[arg(
+        short = 's', long, value_name = "N", default_value = "22222",
+        allow_negative_numbers = true, value_parser = stats_port,
+    )]
+    pub stats_port: u16,
+
+    /// Address of the process's statistics listener
+    #[arg(short = 'a', long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub stats_addr: String,
+
+    /// Print this help and exit
+    #[arg(short = 'h', long, action = ArgAction::Help)]
+    help: Option<bool>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -210,7 +257,7 @@ pub struct LocateArguments {
 
 const AFTER_HELP: &str = "\
 Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGHUP \
-reopens the log file; SIGTTIN and SIGTTOU raise and lower the log level.";
+reopens the log file and reads the configuration again; SIGTTIN and SIGTTOU raise and lower the log level.";
 
 /// Parses `arguments`, the program's name first.
 ///

@@ -8,6 +8,7 @@ mod arguments;
 mod live;
 mod locate;
 mod mistake;
+mod reload;
 mod sentinel;
 
 use std::env;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     match &arguments.command {
         Some(Command::Locate(arguments)) => return locate::run(arguments),
         Some(Command::Sentinel(arguments)) => return sentinel::run(arguments),
+        Some(Command::Reload(arguments)) => return reload::run(arguments),
         None => {}
     }
     if arguments.help || arguments.version || arguments.describe_stats {
@@ -108,6 +110,7 @@ fn options(arguments: Arguments) -> Options {
         .map(|_| "-m (--mbuf-size) has no effect: buffers grow and shrink with need");
     Options {
         config: arguments.conf_file,
+        watch: arguments.watch,
         log: arguments
             .output
             .filter(|file| !file.is_empty())

@@ -45,12 +45,12 @@ pub struct Front {
     pub(super) backends: Backends,
     buffers: BufferPool,
     scratch: Scratch,
-    configs: Vec<Arc<PoolConfig>>,
+    pub(super) configs: Vec<Arc<PoolConfig>>,
     /// RESP form of an inline request.
     inline: Vec<u8>,
     stats: Arc<WorkerStats>,
     next_id: u64,
-    draining: bool,
+    pub(super) draining: bool,
     memory_limit: usize,
 }
 
@@ -111,7 +111,7 @@ impl Front {
         self.stats.pools[usize::from(pool)]
             .client_connections
             .add(1);
-        let state = if self.draining {
+        let state = if self.draining || self.config(pool).removed {
             State::Closing
         } else {
             State::Open
@@ -408,11 +408,6 @@ impl Front {
         backends.handle_closed(id, cause, &mut turn);
     }
 
-    pub fn apply(&mut self, topology: Arc<Topology>, now: u32) {
-        let (backends, mut turn) = self.turn(now);
-        backends.apply(topology, &mut turn);
-    }
-
     /// Coarse periodic work: requests that waited too long, memory.
     pub fn tick(&mut self, now: u32) {
         let (backends, mut turn) = self.turn(now);
@@ -420,7 +415,7 @@ impl Front {
         self.enforce_memory();
     }
 
-    fn turn(&mut self, now: u32) -> (&mut Backends, Turn<'_, Clients>) {
+    pub(super) fn turn(&mut self, now: u32) -> (&mut Backends, Turn<'_, Clients>) {
         let turn = Turn {
             replies: &mut self.clients,
             buffers: &mut self.buffers,
@@ -476,16 +471,5 @@ impl Front {
             .output_limit_closed
             .add(1);
         tracing::warn!("pool {}: client closed: {why}", self.config(pool).name);
-    }
-
-    /// No more requests from anyone; every client ends when it has what it is owed.
-    pub fn drain(&mut self) {
-        self.draining = true;
-        for (id, client) in &mut self.clients.table {
-            if client.state == State::Open {
-                client.state = State::Closing;
-            }
-            self.clients.woken.push(id as ClientId);
-        }
     }
 }

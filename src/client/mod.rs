@@ -2,7 +2,7 @@
 //!
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
 //! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
-//! order; [`Front`] ties clients and backends of a worker together. All machines; the sockets are
+//! order; [`Front`] ties clients and backends of a worker together, `leave.rs` lets clients go. All machines; the sockets are
 //! [`crate::worker`]'s.
 
 #[cfg(test)]
@@ -11,6 +11,7 @@ mod context;
 mod front;
 #[cfg(test)]
 mod front_tests;
+mod leave;
 mod local;
 mod pipeline;
 mod session;
@@ -22,6 +23,7 @@ use bytes::BytesMut;
 use slab::Slab;
 
 pub use front::{Front, Step};
+pub use leave::Leaving;
 
 use crate::backend::{Call, Failure, Fate, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};

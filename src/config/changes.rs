@@ -179,9 +179,7 @@ const SETTINGS: &[Setting] = &[
         |p| p.distribution.name().to_owned(),
         MOVES_KEYS,
     ),
-    plain("timeout", |p| {
-        p.timeout.map_or("none".to_owned(), |time| millis(time))
-    }),
+    plain("timeout", |p| p.timeout.map_or("none".to_owned(), millis)),
     plain("backlog", |p| p.backlog.to_string()),
     noted("tcpkeepalive", |p| p.tcpkeepalive.to_string(), NEW_CLIENTS),
     noted("reuseport", |p| p.reuseport.to_string(), NEXT_START),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::changes::{self, Change};
 use super::resolve::internal_order;
-use super::{Config, PoolConfig, ServerConfig};
+use super::{Config, Listen, PoolConfig, ServerConfig};
 
 /// Slots are numbered with 16 bits.
 const SLOTS_MAX: usize = u16::MAX as usize;
@@ -137,6 +137,17 @@ impl PoolConfig {
     pub fn live_count(&self) -> usize {
         let live = self.servers.iter().filter(|server| !server.removed);
         live.count()
+    }
+}
+
+impl Listen {
+    /// Can one socket serve both?
+    pub fn is_same_place(&self, other: &Listen) -> bool {
+        match (self, other) {
+            (Listen::Tcp(a), Listen::Tcp(b)) => a == b,
+            (Listen::Unix { path: a, .. }, Listen::Unix { path: b, .. }) => a == b,
+            _ => false,
+        }
     }
 }
 

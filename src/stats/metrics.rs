@@ -49,6 +49,26 @@ pub const PROCESS: &[ProcessMetric] = &[
         |stats| stats.control.topology_version.get(),
     ),
     process(
+        "config_generation",
+        "# configurations that changed something, the first one included",
+        |stats| stats.control.config_generation.get(),
+    ),
+    process(
+        "config_reloads",
+        "# times the configuration was read again and taken over",
+        |stats| stats.control.config_reloads.get(),
+    ),
+    process(
+        "config_reload_failures",
+        "# times the configuration was read again and refused",
+        |stats| stats.control.config_reload_failures.get(),
+    ),
+    process(
+        "config_loaded_at",
+        "timestamp when the configuration in use was read, in seconds since epoch",
+        |stats| stats.control.config_loaded_at.get(),
+    ),
+    process(
         "buffered_bytes",
         "current bytes in the buffers of clients and servers",
         |stats| sum(&stats.workers, |worker| &worker.buffered_bytes),

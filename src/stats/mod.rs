@@ -52,6 +52,8 @@ pub struct WorkerStats {
     pub pools: Slots<PoolStats>,
     /// Bytes held in the buffers of all clients and backends of this worker (gauge).
     pub buffered_bytes: Counter,
+    /// The version of the topology that the worker goes by (gauge).
+    pub topology_version: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +105,14 @@ pub struct ControlStats {
     /// Clients accepted since the start.
     pub total_connections: Counter,
     pub topology_version: Counter,
+    /// Configurations that changed something, the first one included (gauge).
+    pub config_generation: Counter,
+    /// Configurations taken over since the start, also those that changed nothing.
+    pub config_reloads: Counter,
+    /// Configurations refused since the start.
+    pub config_reload_failures: Counter,
+    /// When the file was read that is in use, seconds since the epoch (gauge).
+    pub config_loaded_at: Counter,
     pub pools: Slots<ControlPoolStats>,
 }
 
@@ -198,8 +208,8 @@ impl Stats {
 }
 
 impl<T: Default> Slots<T> {
-    /// Only the control thread makes an array longer.
-    fn grow(&self, len: usize) {
+    /// Adds what is missing to `len` slots. Only the control thread makes an array longer.
+    pub fn grow(&self, len: usize) {
         while self.0.count() < len {
             self.0.push(T::default());
         }

@@ -14,6 +14,11 @@ impl Pool {
         self.ring.pick(self.hash_of(key), draw)
     }
 
+    /// Is only one server configured?
+    pub fn is_single(&self) -> bool {
+        self.only.is_some()
+    }
+
     /// The position of `key` on the ring. An empty key hashes to 0, whatever the hash (twemproxy's
     /// `server_pool_hash`).
     pub fn hash_of(&self, key: &[u8]) -> u32 {

@@ -71,7 +71,15 @@ fn text_has_twemproxys_order_and_spacing() {
     let (header, rest) = rest.split_once(r#", "be": {"#).expect(rest);
     assert_eq!(
         keys(header),
-        ["workers", "topology_version", "buffered_bytes"]
+        [
+            "workers",
+            "topology_version",
+            "config_generation",
+            "config_reloads",
+            "config_reload_failures",
+            "config_loaded_at",
+            "buffered_bytes"
+        ]
     );
 
     let (pool, rest) = rest.split_once(r#", "s1": {"#).expect(rest);

@@ -1,0 +1,64 @@
+//! Clients that are to go: the process ends, or a reload of the configuration removed their pool. They take
+//! no more requests and end when they have what they are owed.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::{ClientId, Front, State};
+use crate::topology::Topology;
+
+/// A client that is to leave, as it was when that was decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving(ClientId, u32);
+
+impl Front {
+    /// Goes on by another snapshot. Clients of pools that were removed take no more requests; answers
+    /// those that still wait for replies, see [`Front::cut_off`].
+    pub fn apply(&mut self, topology: Arc<Topology>, now: u32) -> Vec<Leaving> {
+        let configs = topology.pools.iter().map(|pool| pool.config.clone());
+        self.configs = configs.collect();
+        let limits = self.configs.iter().map(|config| config.limits);
+        self.clients.limits = limits.collect();
+        let mut leaving = Vec::new();
+        for (id, client) in &mut self.clients.table {
+            let removed = self.configs[usize::from(client.pool)].removed;
+            if removed && client.state == State::Open {
+                client.state = State::Closing;
+                client.input = BytesMut::new();
+                self.clients.woken.push(id as ClientId);
+                leaving.push(Leaving(id as ClientId, client.generation));
+            }
+        }
+        let (backends, mut turn) = self.turn(now);
+        backends.apply(topology, &mut turn);
+        leaving
+    }
+
+    /// Whoever of `leaving` still waits is closed without what it waits for; answers how many did.
+    pub fn cut_off(&mut self, leaving: &[Leaving]) -> usize {
+        let mut count = 0;
+        for Leaving(id, generation) in leaving {
+            if let Some(client) = self.clients.table.get_mut(*id as usize)
+                && client.generation == *generation
+                && client.state != State::Dead
+            {
+                client.state = State::Dead;
+                self.clients.woken.push(*id);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// No more requests from anyone; every client ends when it has what it is owed.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        for (id, client) in &mut self.clients.table {
+            if client.state == State::Open {
+                client.state = State::Closing;
+            }
+            self.clients.woken.push(id as ClientId);
+        }
+    }
+}
