@@ -83,15 +83,18 @@ impl Reloader {
     /// How many changes there were, or why nothing is changed.
     async fn attempt(&self, running: &mut Running) -> Result<usize, Vec<String>> {
         let Loaded { config, warnings } = load(self.file.clone()).await?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
         let before = Arc::clone(&self.current.get().config);
         let merged = config::merge(&before, &config).map_err(|error| vec![error.to_string()])?;
         let Merged { config, changes } = merged;
         let config = Arc::new(config);
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let sockets = running.bind(&config)?;
+        if !changes.is_empty() {
+            // Else they were told when the file was read first.
+            for warning in &warnings {
+                tracing::warn!("{warning}");
+            }
+        }
         for line in &lines {
             tracing::info!("{line}");
         }

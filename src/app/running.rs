@@ -95,6 +95,7 @@ impl Running {
             let incoming = listener
                 .register()
                 .map_err(StartError::system("starting to listen"))?;
+            tell_address(config);
             running.listen(pool, Rc::new(incoming), config);
         }
         Ok(running)
@@ -106,8 +107,6 @@ impl Running {
 
     /// Takes in the clients of a pool, and no longer those of another that listened there.
     fn listen(&mut self, pool: u16, incoming: Rc<Incoming>, config: &Arc<PoolConfig>) {
-        let (name, address) = (&config.name, &config.listen);
-        tracing::info!("pool '{name}': listening on {address}");
         let run = accept::run(
             Rc::clone(&incoming),
             pool,
@@ -177,7 +176,12 @@ impl Running {
         let mut before = std::mem::take(&mut self.listening);
         for Place { pool, incoming } in places {
             let wanted = &config.pools[usize::from(pool)];
-            match before.remove(&pool) {
+            let other = before.remove(&pool);
+            let is_same = |other: &Listening| other.config.listen.is_same_place(&wanted.listen);
+            if !other.as_ref().is_some_and(is_same) {
+                tell_address(wanted);
+            }
+            match other {
                 Some(same) if Arc::ptr_eq(&same.config, wanted) => {
                     self.listening.insert(pool, same);
                     continue;
@@ -227,6 +231,11 @@ impl Running {
             worker.stopped().await;
         }
     }
+}
+
+fn tell_address(pool: &PoolConfig) {
+    let (name, address) = (&pool.name, &pool.listen);
+    tracing::info!("pool '{name}': listening on {address}");
 }
 
 /// What is configured, in the order of the file.

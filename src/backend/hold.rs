@@ -70,7 +70,7 @@ impl Backends {
                 };
                 if self.connections[id as usize].state != State::Waiting {
                     let stray = self.retire(id, turn);
-                    self.take_in((pool, server), resp, lane, stray, turn);
+                    self.take_in((pool, server), resp, stray, turn);
                 }
             }
         }
@@ -103,33 +103,40 @@ impl Backends {
         }
     }
 
-    /// Requests without a connection join the lane's, in front of what is newer.
+    /// Requests without a connection join those of their clients' lanes, in front of what is newer.
     pub(super) fn take_in<R: Replies>(
         &mut self,
         (pool, server): (u16, u16),
         resp: Resp,
-        lane: usize,
         stray: Stray,
         turn: &mut Turn<'_, R>,
     ) {
         if stray.is_empty() {
             return;
         }
-        // There may be fewer lanes than when they were sent.
-        let lane = lane % self.server(pool, server).lanes[resp as usize].len();
-        match self.lane((pool, server), resp, lane, turn.now) {
-            Ok(id) => {
-                self.retained += stray.bytes.len();
-                self.server_stats(pool, server).resent.add(stray.repeats);
-                self.connections[id as usize].take_in(stray, turn.buffers);
-                self.mark(id);
+        let repeats = stray.repeats;
+        let mut taken = false;
+        let count = self.server(pool, server).lanes[resp as usize].len();
+        for (lane, stray) in stray.spread(count).into_iter().enumerate() {
+            if stray.is_empty() {
+                continue;
             }
-            Err(failure) => {
-                for entry in stray.entries {
-                    turn.replies
-                        .fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+            match self.lane((pool, server), resp, lane, turn.now) {
+                Ok(id) => {
+                    self.retained += stray.bytes.len();
+                    self.connections[id as usize].take_in(stray, turn.buffers);
+                    self.mark(id);
+                    taken = true;
+                }
+                Err(failure) => {
+                    for entry in stray.entries {
+                        (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+                    }
                 }
             }
+        }
+        if taken {
+            self.server_stats(pool, server).resent.add(repeats);
         }
     }
 
@@ -139,7 +146,6 @@ impl Backends {
         &mut self,
         (pool, server): (u16, u16),
         resp: Resp,
-        lane: usize,
         bounced: Vec<Bounced>,
         turn: &mut Turn<'_, R>,
     ) {
@@ -172,7 +178,7 @@ impl Backends {
         }
         let stats = self.server_stats(pool, server);
         stats.bounced.add(stray.repeats);
-        self.take_in((pool, server), resp, lane, stray, turn);
+        self.take_in((pool, server), resp, stray, turn);
     }
 
     fn hold_for_symptom<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {

@@ -50,14 +50,13 @@ impl Backends {
             return false;
         }
         let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
-        let lane = connection.lane as usize;
         let before = connection.retained();
         let (batch, result) = connection.handle_bytes(input, turn);
         self.retained -= before - connection.retained();
         if let Err(cause) = result {
             // They are older than all that is left on the connection, and go on before it.
             self.leave_lane(id);
-            self.handle_bounced((pool, server), resp, lane, batch.bounced, turn);
+            self.handle_bounced((pool, server), resp, batch.bounced, turn);
             self.handle_closed(id, cause, turn);
             return false;
         }
@@ -85,7 +84,7 @@ impl Backends {
         } else {
             self.mark(id);
         }
-        self.handle_bounced((pool, server), resp, lane, batch.bounced, turn);
+        self.handle_bounced((pool, server), resp, batch.bounced, turn);
         if done {
             self.end_renewal(pool, server, turn.now, turn.buffers);
         }
@@ -130,7 +129,6 @@ impl Backends {
         }
         let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
         let (connected, proven) = (connection.connected, connection.proven);
-        let lane = connection.lane as usize;
         // A server that accepts and hangs up would otherwise send the same requests round for ever.
         let may_resend = connected && !connection.is_barren();
         let managed = self.sentinel(pool).is_some();
@@ -164,7 +162,7 @@ impl Backends {
             self.hold_for_outage(pool, server)
         };
         if waits || may_resend {
-            self.take_in((pool, server), resp, lane, stray, turn);
+            self.take_in((pool, server), resp, stray, turn);
         } else {
             for entry in stray.entries {
                 (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
@@ -312,9 +310,8 @@ impl Backends {
         for id in moved {
             let connection = &self.connections[id as usize];
             let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
-            let lane = connection.lane as usize;
             let stray = self.retire(id, turn);
-            self.take_in((pool, server), resp, lane, stray, turn);
+            self.take_in((pool, server), resp, stray, turn);
         }
         self.apply_holds(&before, turn);
         for (pool, server) in changed {

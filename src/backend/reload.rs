@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::connection::State;
 use super::pool::{Backends, ConnectionId, Hold, Pool, Server};
-use super::stray::Stray;
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
@@ -104,10 +103,7 @@ impl Backends {
             let lanes = std::mem::replace(lanes, vec![None; count]);
             for id in lanes.into_iter().flatten() {
                 let stray = self.retire(id, turn);
-                // A client keeps to one lane, so its requests come from one and go to one.
-                for (lane, stray) in (0..).zip(stray.spread(count)) {
-                    self.take_in((pool, server), resp, lane, stray, turn);
-                }
+                self.take_in((pool, server), resp, stray, turn);
             }
         }
     }
@@ -163,21 +159,4 @@ fn wants_other_connections(before: &PoolConfig, after: &PoolConfig) -> bool {
         )
     };
     aspect(before) != aspect(after)
-}
-
-impl Stray {
-    /// Each client's requests apart from those of others, by the lane that is its own among `count`.
-    fn spread(self, count: usize) -> Vec<Stray> {
-        if count == 1 {
-            return vec![self];
-        }
-        let mut lanes: Vec<Stray> = std::iter::repeat_with(Stray::default).take(count).collect();
-        let mut start = 0;
-        for entry in self.entries {
-            let request = &self.bytes[start as usize..entry.end as usize];
-            start = entry.end;
-            lanes[entry.call.client as usize % count].push(entry, request);
-        }
-        lanes
-    }
 }

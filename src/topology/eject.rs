@@ -76,6 +76,8 @@ enum State {
     Ejected,
     /// Out of the ring, the probe is under way.
     Probing,
+    /// No longer configured: nobody counts or asks.
+    Removed,
 }
 
 impl Ejection {
@@ -110,7 +112,9 @@ impl Ejection {
             for (server, state) in watch.servers.iter_mut().enumerate() {
                 let past = before.map_or(Past::Nothing, |old| past(old, pool, server));
                 let stays = past == Past::All && watch.policy.auto_eject;
-                if !stays {
+                if pool.servers[server].removed {
+                    *state = State::Removed;
+                } else if !stays {
                     *state = State::Live { failures: 0 };
                 }
             }
@@ -314,6 +318,24 @@ mod tests {
         machine.handle_probe_result(B, false, now);
         machine.handle_event(&failed(A), now);
         assert_eq!(actions(&mut machine, now), []);
+    }
+
+    #[test]
+    fn a_removed_server_is_not_counted_or_asked() {
+        let mut pool = fixture::pool(&["127.0.0.1:1", "127.0.0.1:2"]);
+        pool.server_failure_limit = 1;
+        let both = fixture::config(vec![pool.clone()]);
+        pool.servers[0].removed = true;
+        let one = fixture::config(vec![pool]);
+        let (mut machine, now) = (Ejection::new(&both), Instant::now());
+        machine.handle_event(&failed(A), now);
+        actions(&mut machine, now);
+        machine.configure(&both, &one);
+        machine.handle_event(&failed(A), now);
+        assert_eq!(actions(&mut machine, now + 2 * RETRY), []);
+        machine.configure(&one, &both);
+        machine.handle_event(&failed(A), now);
+        assert_eq!(actions(&mut machine, now), [Action::Eject(A)]);
     }
 
     #[test]
