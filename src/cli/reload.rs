@@ -17,6 +17,7 @@ use super::test_configuration;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For one question to the statistics port.
 const QUESTION: Duration = Duration::from_secs(3);
+const ATTEMPTS: usize = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub fn run(arguments: &ReloadArguments) -> ExitCode {
@@ -145,13 +146,22 @@ impl Process<'_> {
 
     fn get(&self, path: &str) -> Result<Value, String> {
         let (host, port) = (self.host, self.port);
-        let body = self
-            .exchange(path)
-            .map_err(|error| format!("asking its statistics on {host}:{port} failed: {error}"))?;
-        serde_json::from_str(&body)
+        let asked =
+            |error: io::Error| format!("asking its statistics on {host}:{port} failed: {error}");
+        let mut reply = String::new();
+        for _ in 0..ATTEMPTS {
+            reply = self.exchange(path).map_err(asked)?;
+            // Who is late with the question is taken for an agent of nutcracker's, and gets something else.
+            if reply.starts_with("HTTP/") {
+                break;
+            }
+        }
+        let (_, body) = reply.split_once("\r\n\r\n").unwrap_or_default();
+        serde_json::from_str(body)
             .map_err(|_| format!("what answers on {host}:{port} is not {PROGRAM}'s statistics"))
     }
 
+    /// The whole reply, head included.
     fn exchange(&self, path: &str) -> io::Result<String> {
         let mut addresses = (self.host, self.port).to_socket_addrs()?;
         let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
@@ -160,7 +170,6 @@ impl Process<'_> {
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply)?;
-        let (_, body) = reply.split_once("\r\n\r\n").unwrap_or_default();
-        Ok(body.to_owned())
+        Ok(reply)
     }
 }

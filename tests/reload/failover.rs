@@ -2,19 +2,9 @@
 
 use std::time::Instant;
 
-use serde_json::Value as Json;
-
-use crate::scene::{hang_up, reload, start, write_text};
+use crate::scene::{hang_up, reload, start, topology, write_text};
 use crate::sentinel::{Cluster, Target, Writers};
-use crate::support::{Client, Proxy, RedisServer, Value, count, eventually};
-
-fn topology(proxy: &Proxy) -> Json {
-    let mut page = Client::connect(proxy.stats_addr());
-    page.send("GET /topology HTTP/1.0\r\n\r\n");
-    let page = String::from_utf8(page.read_to_end()).expect("text");
-    let (_, body) = page.split_once("\r\n\r\n").expect("a body");
-    serde_json::from_str(body).expect("JSON")
-}
+use crate::support::{Proxy, RedisServer, Value, count, eventually};
 
 #[track_caller]
 fn wait_stable(proxy: &Proxy, shards: usize) {

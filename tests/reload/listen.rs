@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use crate::load::{Load, prepare};
-use crate::scene::{reload, start, write_text};
+use crate::scene::{reload, start, start_with, write_text};
 use crate::support::{
     Client, FakeServer, Pool, RedisServer, Stats, Value, encode, eventually, free_port,
 };
@@ -71,9 +71,8 @@ fn clients_of_a_removed_pool_do_not_wait_for_ever() {
     let mut server = FakeServer::start();
     let stays = Pool::new("stays").server(&server.line("server1"));
     let goes = Pool::new("goes").server(&server.line("server1"));
-    let proxy = crate::support::Proxy::build(&[stays.clone(), goes.clone()])
-        .args(&["--shutdown-timeout", "300"])
-        .start();
+    let arguments = ["--shutdown-timeout", "300"];
+    let proxy = start_with(&[stays.clone(), goes.clone()], &arguments);
     let mut client = Client::connect(goes.addr());
     client.send(encode(&["GET", "k"]));
     let mut connection = server.accept();

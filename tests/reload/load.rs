@@ -19,8 +19,8 @@ const COUNTERS: usize = 6;
 /// Each on one connection from the beginning to the end.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    /// Replies of all clients.
-    replies: Arc<AtomicU64>,
+    /// Of each client.
+    replies: Vec<Arc<AtomicU64>>,
     clients: Vec<JoinHandle<u64>>,
     name: String,
 }
@@ -42,9 +42,10 @@ impl Load {
     /// `name`: of the keys, so that two loads are apart. Returns when every client has got replies.
     #[track_caller]
     pub fn start(name: &str, address: (&str, u16), password: Option<&str>) -> Load {
-        let (stop, replies) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let replies: Vec<Arc<AtomicU64>> = (0..CLIENTS).map(|_| Arc::default()).collect();
         let address = SocketAddr::new(address.0.parse().expect("an IP address"), address.1);
-        let clients = (0..CLIENTS).map(|number| {
+        let clients = replies.iter().enumerate().map(|(number, replies)| {
             let mut client = Client::connect(address);
             if let Some(password) = password {
                 assert_eq!(client.cmd(&["AUTH", password]), Value::ok());
@@ -55,25 +56,28 @@ impl Load {
                 batch: 0,
                 counted: 0,
             };
-            let (stop, replies) = (Arc::clone(&stop), Arc::clone(&replies));
+            let (stop, replies) = (Arc::clone(&stop), Arc::clone(replies));
             std::thread::spawn(move || worker.run(&stop, &replies))
         });
         let load = Load {
             clients: clients.collect(),
-            stop,
             replies,
+            stop,
             name: name.to_owned(),
         };
         load.moment();
         load
     }
 
-    /// Until every client has done something more.
+    /// Until every client has done several things more.
     #[track_caller]
     pub fn moment(&self) {
-        let enough = self.replies.load(Relaxed) + (CLIENTS * DEPTH * 4) as u64;
+        let now = || self.replies.iter().map(|replies| replies.load(Relaxed));
+        let before: Vec<u64> = now().collect();
         eventually("the load goes on", || {
-            self.replies.load(Relaxed) >= enough || self.clients.iter().any(JoinHandle::is_finished)
+            let done = now().zip(&before).map(|(now, before)| now - before);
+            let enough = done.min() >= Some(4 * DEPTH as u64);
+            enough || self.clients.iter().any(JoinHandle::is_finished)
         });
     }
 

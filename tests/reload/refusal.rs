@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::load::{Load, prepare};
-use crate::scene::{check_places, command, hang_up, reload, start, write_text};
+use crate::scene::{check_places, command, hang_up, reload, start, topology, write_text};
 use crate::support::{Client, Pool, RedisServer, Stats, Value};
 
 #[test]
@@ -30,13 +30,10 @@ fn a_broken_file_is_refused_whole_and_its_reasons_are_told() {
         let log = proxy.log();
         assert!(log.contains(reason), "{reason}\n{log}");
         assert!(log.contains("refused, the running one stays"), "{log}");
-        let mut page = Client::connect(proxy.stats_addr());
-        page.send("GET /topology HTTP/1.0\r\n\r\n");
-        let page = String::from_utf8(page.read_to_end()).expect("text");
-        assert!(
-            page.contains(reason) && page.contains("\"applied\":false"),
-            "{page}"
-        );
+        let last = &topology(&proxy)["config"]["last_reload"];
+        assert_eq!(last["applied"], false);
+        let reasons = last["reasons"].to_string();
+        assert!(reasons.contains(reason), "{reasons}");
         load.moment();
     }
     // Both mistakes of the first are there.

@@ -10,7 +10,17 @@ use crate::support::{Client, Pool, Proxy, RedisServer, Stats, Value, eventually}
 /// A proxy with two workers.
 #[track_caller]
 pub fn start(pools: &[Pool]) -> Proxy {
-    Proxy::build(pools).args(&["--workers", "2"]).start()
+    start_with(pools, &["--workers", "2"])
+}
+
+/// Returns when signals are followed, which is after the sockets are bound.
+#[track_caller]
+pub fn start_with(pools: &[Pool], arguments: &[&str]) -> Proxy {
+    let proxy = Proxy::build(pools).args(arguments).start();
+    eventually("the proxy has started", || {
+        proxy.log().contains("started, pid")
+    });
+    proxy
 }
 
 pub fn write(proxy: &Proxy, pools: &[Pool]) {
@@ -102,4 +112,19 @@ pub fn check_places(
         checked += 1;
     }
     assert_eq!(checked, keys.len());
+}
+
+/// `/topology`.
+#[track_caller]
+pub fn topology(proxy: &Proxy) -> serde_json::Value {
+    let mut page = String::new();
+    eventually("the page is there", || {
+        let mut client = Client::connect(proxy.stats_addr());
+        client.send("GET /topology HTTP/1.0\r\n\r\n");
+        page = String::from_utf8(client.read_to_end()).expect("text");
+        // A request that is late is not taken for one.
+        page.starts_with("HTTP/")
+    });
+    let (_, body) = page.split_once("\r\n\r\n").expect("a body");
+    serde_json::from_str(body).expect("JSON")
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::scene::write;
-use crate::support::{Pool, Proxy, RedisServer, Stats, Value, eventually};
+use crate::scene::{start_with, write};
+use crate::support::{Pool, RedisServer, Stats, Value, eventually};
 
 #[test]
 fn every_way_to_replace_the_file_is_seen() {
@@ -15,9 +15,7 @@ fn every_way_to_replace_the_file_is_seen() {
             .set("client_pending_limit", limit)
     };
     let first = pool(100);
-    let mut proxy = Proxy::build(std::slice::from_ref(&first))
-        .args(&["--watch"])
-        .start();
+    let mut proxy = start_with(std::slice::from_ref(&first), &["--watch"]);
     let path = proxy.config_path();
     let folder = path.parent().expect("a directory").to_owned();
     let text = |limit: u32| first.yaml().replace("100", &limit.to_string());
