@@ -26,6 +26,9 @@ impl Backends {
         };
         connection.connected = true;
         let (pool, server) = (connection.pool, connection.server);
+        if connection.leaving {
+            self.leave_lane(id);
+        }
         self.server_stats(pool, server).server_connections.add(1);
         self.mark(id);
         if self.server(pool, server).hold == Hold::Outage {

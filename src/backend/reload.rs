@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::connection::State;
+use super::connection::{Connection, State};
 use super::pool::{Backends, ConnectionId, Hold, Pool, Server};
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
@@ -40,11 +40,10 @@ impl Backends {
                 match (before.servers[usize::from(server)].removed, config.removed) {
                     (true, true) => {}
                     (true, false) => {
-                        *known = fresh();
-                        if known.hold == Hold::No {
-                            // There may be requests on their way still.
-                            known.hold = Hold::Renewal;
-                        }
+                        // There may be requests on their way still.
+                        let lanes = std::mem::take(&mut known.lanes);
+                        *known = Server { lanes, ..fresh() };
+                        self.renew(pool, server, turn);
                     }
                     (false, true) => self.dismiss(pool, server, turn),
                     (false, false) => {
@@ -60,12 +59,21 @@ impl Backends {
 
     /// The server is no longer configured: what is on its way to it goes on, nothing follows.
     fn dismiss<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
-        self.server_mut(pool, server).hold = Hold::No;
-        let failure = self.server(pool, server).failure(Cause::Removed);
+        let known = self.server_mut(pool, server);
+        let renews = known.hold == Hold::Renewal;
+        if !renews {
+            known.hold = Hold::No;
+        }
+        let failure = known.failure(Cause::Removed);
         for id in self.connections_of(pool, server) {
-            self.leave_lane(id);
+            if self.connections[id as usize].state != State::Waiting {
+                self.leave_lane(id);
+            }
             let connection = &mut self.connections[id as usize];
             match connection.state {
+                // They go on when the last replies are here, as nothing else keeps them.
+                State::Waiting if renews => connection.leaving = true,
+                // Their master may never come.
                 State::Waiting => {
                     let waited = connection.fifo.clone();
                     self.bury(id, turn.buffers);
@@ -122,8 +130,13 @@ impl Backends {
         let now_at = &self.topology.pools[usize::from(pool)].servers[usize::from(server)].endpoint;
         let ids = self.connections_of(pool, server).into_iter();
         let mut all = ids.map(|id| &self.connections[id as usize]);
+        let is_ending = |c: &Connection| match c.state {
+            State::Retiring => true,
+            State::Connecting => c.leaving,
+            State::Waiting | State::Ready | State::Dead => false,
+        };
         // What another node does is in no order with this one.
-        if !all.any(|c| (c.leaving || c.state == State::Retiring) && c.endpoint == *now_at) {
+        if !all.any(|c| is_ending(c) && c.endpoint == *now_at) {
             self.let_go(pool, server, now, buffers);
             self.preconnect_server(pool, server, now);
         }
