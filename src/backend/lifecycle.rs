@@ -283,7 +283,7 @@ impl Backends {
     /// request; what they have not sent goes to the new address.
     pub fn apply<R: Replies>(&mut self, topology: Arc<Topology>, turn: &mut Turn<'_, R>) {
         let before = std::mem::replace(&mut self.topology, topology);
-        self.follow_configuration(turn);
+        let configured = self.follow_configuration(turn);
         let mut changed = Vec::new();
         for (pool, (old, new)) in before.pools.iter().zip(&self.topology.pools).enumerate() {
             let by_file = !Arc::ptr_eq(&old.config, &new.config);
@@ -320,8 +320,10 @@ impl Backends {
         for (pool, server) in changed {
             self.limit_last_replies(pool, server, turn.now);
         }
-        self.end_renewals(turn.now, turn.buffers);
-        self.preconnect(turn.now);
+        if configured {
+            self.end_renewals(turn.now, turn.buffers);
+            self.preconnect(turn.now);
+        }
     }
 
     /// Takes a connection out of use but for the replies it owes; answers what it had not sent.

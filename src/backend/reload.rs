@@ -15,17 +15,20 @@ use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
 
 impl Backends {
-    /// Goes by the configurations of the snapshot of now.
-    pub(super) fn follow_configuration<R: Replies>(&mut self, turn: &mut Turn<'_, R>) {
+    /// Goes by the configurations of the snapshot of now; were they other ones before?
+    pub(super) fn follow_configuration<R: Replies>(&mut self, turn: &mut Turn<'_, R>) -> bool {
         let topology = Arc::clone(&self.topology);
+        let mut changed = false;
         for (pool, next) in (0u16..).zip(&topology.pools) {
             let Some(known) = self.pools.get_mut(usize::from(pool)) else {
                 self.pools.push(Pool::new(next));
+                changed = true;
                 continue;
             };
             if Arc::ptr_eq(&known.config, &next.config) {
                 continue;
             }
+            changed = true;
             let before = std::mem::replace(&mut known.config, Arc::clone(&next.config));
             let renew = wants_other_connections(&before, &next.config);
             for (server, (config, state)) in
@@ -55,6 +58,7 @@ impl Backends {
                 }
             }
         }
+        changed
     }
 
     /// The server is no longer configured: what is on its way to it goes on, nothing follows.

@@ -16,22 +16,35 @@ impl Front {
     /// Goes on by another snapshot. Clients of pools that were removed take no more requests; answers
     /// those that still wait for replies, see [`Front::cut_off`].
     pub fn apply(&mut self, topology: Arc<Topology>, now: u32) -> Vec<Leaving> {
-        let configs = topology.pools.iter().map(|pool| pool.config.clone());
-        self.configs = configs.collect();
+        let pools = topology.pools.iter().map(|pool| &pool.config);
+        let same = pools.len() == self.configs.len()
+            && (pools.clone().zip(&self.configs)).all(|(new, old)| Arc::ptr_eq(new, old));
+        let leaving = if same {
+            Vec::new()
+        } else {
+            self.configs = pools.cloned().collect();
+            self.reconfigure()
+        };
+        let (backends, mut turn) = self.turn(now);
+        backends.apply(topology, &mut turn);
+        leaving
+    }
+
+    /// Goes by other configurations of the pools.
+    fn reconfigure(&mut self) -> Vec<Leaving> {
         let limits = self.configs.iter().map(|config| config.limits);
         self.clients.limits = limits.collect();
         let mut leaving = Vec::new();
         for (id, client) in &mut self.clients.table {
             let removed = self.configs[usize::from(client.pool)].removed;
-            if removed && client.state == State::Open {
-                client.state = State::Closing;
-                client.input = BytesMut::new();
-                self.clients.woken.push(id as ClientId);
-                leaving.push(Leaving(id as ClientId, client.generation));
+            if !removed || client.state == State::Dead {
+                continue;
             }
+            client.state = State::Closing;
+            client.input = BytesMut::new();
+            self.clients.woken.push(id as ClientId);
+            leaving.push(Leaving(id as ClientId, client.generation));
         }
-        let (backends, mut turn) = self.turn(now);
-        backends.apply(topology, &mut turn);
         leaving
     }
 

@@ -206,3 +206,23 @@ fn an_unchanged_file_changes_nothing() {
     assert_eq!(stats.process("config_reloads"), 2);
     assert_eq!(stats.server("alpha", "shard0", "server_eof"), 0);
 }
+
+/// The name is looked up before the first request can need it.
+#[test]
+fn servers_with_new_names_are_found_in_time() {
+    let servers = [0, 1].map(|_| RedisServer::with_args(&["--bind", "127.0.0.1", "-::1"]));
+    let mut direct: Vec<Client> = servers.iter().map(RedisServer::client).collect();
+    direct.iter_mut().for_each(prepare);
+    let line = |n: usize| format!("localhost:{}:1 shard{n}", servers[n].port());
+    let base = Pool::new("alpha");
+    let plain = with(&base, &servers, &[(0, 1)]);
+    let proxy = start(std::slice::from_ref(&plain));
+    let load = Load::start("load", proxy.addr(), None);
+    let named = base.clone().server(&line(0)).server(&line(1));
+    for file in [&named, &plain, &base.clone().server(&line(1)), &named] {
+        reload(&proxy, std::slice::from_ref(file));
+        load.moment();
+    }
+    load.finish(&mut direct);
+    assert_eq!(Stats::of(&proxy).pool("alpha", "forward_error"), 0);
+}
