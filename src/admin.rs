@@ -2,29 +2,47 @@
 //!
 //! nutcracker writes its JSON to whoever connects, without HTTP and without reading. Agents made for it
 //! connect and wait, so a client that stays silent gets the same here: one line of JSON and the close.
-//! Runs on the control thread and only reads counters; it changes nothing.
+//! Only reads counters; it changes nothing. Sockets are the control thread's; answers, which may be large, are
+//! made one at a time on another, so that neither many nor large ones delay what the control thread has to
+//! do at a failover.
+//!
+//! `seats.rs` bounds who is served at a time, `http.rs` knows the paths, `metrics.rs`, `process.rs` and
+//! `latency.rs` speak to Prometheus, `ready.rs` to load balancers, `ui.rs` to people.
 
 mod http;
+pub mod latency;
+mod metrics;
+mod process;
+mod ready;
+mod seats;
+mod ui;
 
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::config::Current;
 use crate::stats::Stats;
 use crate::stats::report::{self, Origin};
+use crate::topology::Topology;
+use crate::topology::health::{PoolHealth, health};
+use seats::{Progress, Seats};
 
-/// Clients served at a time. More wait in the listen queue: an agent that is a little late is better
-/// than one that sees the port closed.
-const MAX_CONNECTIONS: usize = 64;
+pub use ready::Readiness;
+
+/// The commit this was built from, if the builder said so.
+const COMMIT: Option<&str> = option_env!("NUTHATCH_COMMIT");
+
 /// A client that has sent nothing for this long is one of nutcracker's and gets the plain JSON. HTTP
 /// clients send with or right after the handshake's last packet, so it need not span a round trip.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -52,12 +70,26 @@ pub struct Admin {
 /// Makes the body of `/topology`, JSON, anew at each call.
 pub type TopologyPage = Box<dyn Fn() -> String + Send + Sync>;
 
+/// Whose state is shown.
+pub struct Sources {
+    pub stats: Stats,
+    /// Of the same configuration as `stats`.
+    pub topology: watch::Receiver<Arc<Topology>>,
+    /// The same as one has read it.
+    pub config: Current,
+    pub page: TopologyPage,
+    pub readiness: Readiness,
+}
+
 /// What a connection needs to answer.
 struct State {
-    stats: Stats,
-    topology: TopologyPage,
+    sources: Sources,
     hostname: String,
     started: Instant,
+    /// The same in seconds since the Unix epoch.
+    started_unix: f64,
+    /// Held while an answer is made.
+    producing: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -67,7 +99,14 @@ impl Admin {
     /// # Errors
     /// What `bind` says.
     pub fn bind(address: SocketAddr) -> io::Result<Admin> {
-        let listener = StdTcpListener::bind(address)?;
+        Admin::over(StdTcpListener::bind(address)?)
+    }
+
+    /// As [`Admin::bind`], with a socket that listens already.
+    ///
+    /// # Errors
+    /// If the socket has no address.
+    pub fn over(listener: StdTcpListener) -> io::Result<Admin> {
         listener.set_nonblocking(true)?;
         Ok(Admin {
             local_addr: listener.local_addr()?,
@@ -84,28 +123,40 @@ impl Admin {
         self.local_addr
     }
 
-    /// Answers until `shutdown` resolves, then closes the port and every connection as they are.
+    /// A second handle of the socket, for another process to go on with.
+    ///
+    /// # Errors
+    /// If there is no file descriptor left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+
+    /// Answers until `shutdown` resolves, then closes the port and finishes what is being answered.
     ///
     /// # Errors
     /// When the socket cannot be registered with the current runtime. A failed accept is logged and
     /// tried again.
     pub async fn serve(
         self,
-        stats: Stats,
-        topology: TopologyPage,
+        sources: Sources,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
+        let started_unix = unix_time().saturating_sub(self.started.elapsed());
         let state = Arc::new(State {
-            stats,
-            topology,
+            sources,
             hostname: self.hostname,
             started: self.started,
+            started_unix: started_unix.as_secs_f64(),
+            producing: Arc::new(Semaphore::new(1)),
         });
+        let mut seats = Seats::default();
         tokio::select! {
-            () = accept_connections(&listener, &state) => {}
+            () = accept_connections(&listener, &state, &mut seats) => {}
             () = shutdown => {}
         }
+        drop(listener);
+        seats.emptied().await;
         Ok(())
     }
 }
@@ -113,61 +164,89 @@ impl Admin {
 impl State {
     /// The values of this moment, as one line.
     fn report(&self) -> String {
-        let timestamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let origin = Origin {
             source: &self.hostname,
             uptime: self.started.elapsed(),
-            timestamp: timestamp.unwrap_or_default(),
+            timestamp: unix_time(),
         };
-        let mut text = report::json(&self.stats, origin);
+        let mut text = report::json(&self.sources.stats, origin);
         text.push('\n');
         text
     }
+
+    fn health(&self) -> Vec<PoolHealth> {
+        let topology = Arc::clone(&self.sources.topology.borrow());
+        health(&topology, &self.sources.stats)
+    }
+
+    /// Makes an answer on another thread, when it is its turn.
+    async fn produce<T: Send + 'static>(
+        self: &Arc<State>,
+        make: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> T {
+        let turn = Arc::clone(&self.producing).acquire_owned();
+        let (state, turn) = (Arc::clone(self), turn.await);
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            make(&state)
+        });
+        made.await
+            .expect("making an answer does not panic, and nobody polls us after the runtime's end")
+    }
 }
 
-/// Never returns; dropping it aborts its connections.
-async fn accept_connections(listener: &TcpListener, state: &Arc<State>) {
-    let mut connections = JoinSet::new();
+fn unix_time() -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default()
+}
+
+/// Never returns.
+async fn accept_connections(listener: &TcpListener, state: &Arc<State>, seats: &mut Seats) {
     loop {
-        tokio::select! {
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    let state = Arc::clone(state);
-                    connections.spawn(timeout(LIFETIME, serve_connection(stream, state)));
-                }
-                Err(error) => {
-                    warn!(%error, "stats port: accept failed");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                seats.vacancy().await;
+                let state = Arc::clone(state);
+                seats.take(|progress| async move {
+                    // Who is not done by then has had time enough.
+                    let _ = timeout(LIFETIME, serve_connection(stream, state, progress)).await;
+                });
+            }
+            Err(error) => {
+                warn!("accepting a client of the statistics port failed: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
 
 /// Errors are the client's business: it went away, or gets no more than it asked for.
-async fn serve_connection(mut stream: TcpStream, state: Arc<State>) {
+async fn serve_connection(mut stream: TcpStream, state: Arc<State>, progress: Progress) {
     let mut first = [0];
     match timeout(SILENCE, stream.peek(&mut first)).await {
         // Method names are upper case letters; what begins otherwise is not HTTP.
-        Ok(Ok(1..)) if first[0].is_ascii_uppercase() => stream = serve_http(stream, state).await,
+        Ok(Ok(1..)) if first[0].is_ascii_uppercase() => {
+            stream = serve_http(stream, state, progress.clone()).await;
+        }
         Ok(Err(_)) => return,
         // Silence, a half-closed connection (`nc </dev/null`), or a word to a server that ignores it.
         _ => {
-            if stream.write_all(state.report().as_bytes()).await.is_err() {
+            progress.answering();
+            let report = state.produce(State::report).await;
+            if stream.write_all(report.as_bytes()).await.is_err() {
                 return;
             }
         }
     }
+    progress.leaving();
     close(stream).await;
 }
 
 /// One request, one response; keep-alive would let idle scrapers hold the places of others.
-async fn serve_http(stream: TcpStream, state: Arc<State>) -> TcpStream {
+async fn serve_http(stream: TcpStream, state: Arc<State>, progress: Progress) -> TcpStream {
     let service = hyper::service::service_fn(move |request| {
-        std::future::ready(Ok::<_, std::convert::Infallible>(http::respond(
-            &state, &request,
-        )))
+        progress.answering();
+        Box::pin(http::respond(Arc::clone(&state), request))
     });
     let mut connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

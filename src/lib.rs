@@ -11,6 +11,7 @@
 //!
 //! # The way of a request
 //! ```text
+//! worker/header.rs   takes the PROXY protocol header first, if the pool wants one ... protocol::proxy
 //! worker/client.rs   reads the socket into a buffer the worker's clients share
 //! client/front.rs    finds complete requests in it ............ protocol::redis::scan
 //! client/session.rs  what is it? where does it go? ............ protocol::redis::command, topology::route
@@ -61,12 +62,17 @@
 //! `backend`: replies then need no trait objects to cross the layers, and one flusher sees every dirty
 //! connection.
 //!
+//! # The way of a hand-over
+//! `app/handover` passes the listening sockets of a process to the next one, which begins to accept when the
+//! first has stopped (`app/takeover.rs`); the first serves its clients until they leave (`app/ending.rs`,
+//! `client/farewell.rs`).
+//!
 //! # Layers
 //! A module names only modules above it in this list (`tests/layers.rs` keeps it true).
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`] |
+//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`], [`log`] |
 //! | 1 | [`config`] |
 //! | 2 | [`topology`] |
 //! | 3 | [`backend`] |
@@ -86,6 +92,7 @@ pub mod client;
 pub mod config;
 pub mod distribution;
 pub mod hash;
+pub mod log;
 pub mod protocol;
 pub mod stats;
 pub mod topology;

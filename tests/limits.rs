@@ -130,7 +130,7 @@ fn a_client_that_leaves_too_much_unread_is_closed_and_nobody_else() {
         shards
             .proxy
             .log()
-            .contains("client closed: unread replies exceed client_output_limit")
+            .contains("closed: unread replies exceed client_output_limit")
     );
 }
 
@@ -248,7 +248,7 @@ fn when_memory_is_short_the_client_that_holds_most_goes() {
         shards
             .proxy
             .log()
-            .contains("client closed: it held most when the memory limit was reached")
+            .contains("closed: it held most when the memory limit was reached")
     );
 }
 

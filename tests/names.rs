@@ -198,7 +198,7 @@ fn a_changed_address_is_followed_while_the_old_one_works() {
     before.expect(&["GET", "1"]);
     hosts.write(MOVED);
     eventually("the change is seen", || {
-        proxy.log().contains("to=127.0.0.2:")
+        proxy.log().contains("address=127.0.0.2:")
     });
     // The old server still owes a reply and is waited for; what is new goes to the new one.
     client.expect_silence(Duration::from_millis(50));

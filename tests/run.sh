@@ -10,7 +10,8 @@ usage: tests/run.sh [--rust] [--clients] [SUITE...]
   --clients   only the client libraries, or only the named ones:
               redis-py ioredis node-redis phpredis redis-cli
 
-Missing tools are installed with apt-get when run as root, otherwise listed. Python and npm packages go to
+Missing tools are installed with apt-get when run as root, otherwise listed. Without a chromium the tests of
+the page at /ui are skipped; NUTHATCH_SCREENSHOTS=FOLDER keeps pictures of the page. Python and npm packages go to
 target/clients. NUTHATCH_BIN tests that binary instead of the one built here; NUTHATCH_SOAK_SECONDS makes
 the mixed-load test longer.
 END
@@ -39,11 +40,18 @@ has() { command -v "$1" >/dev/null; }
 has_venv() { has python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; }
 has_php_redis() { has php && php -m | grep -qx redis; }
 
+# Packages without which some of cargo's tests are skipped, one per line.
+optional() {
+  ! $rust || { has promtool && has prometheus; } || echo prometheus
+}
+
 # The Debian packages of what is missing, one per line.
 missing() {
   has redis-server || echo redis-server
   has redis-cli || echo redis-tools
   has nutcracker || echo nutcracker
+  has haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
+  has logrotate || [ -x /usr/sbin/logrotate ] || echo logrotate
   if $clients; then
     has_venv || echo python3-venv
     has node || echo nodejs
@@ -57,11 +65,14 @@ if ! has cargo; then
   echo "cargo is missing: install Rust from https://rustup.rs" >&2
   exit 1
 fi
-packages=$(missing)
-if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && has apt-get; then
+packages=$(missing) extra=$(optional)
+if [ -n "$packages$extra" ] && [ "$(id -u)" = 0 ] && has apt-get; then
   # shellcheck disable=SC2086 # one word per package
-  deploy/apt-install.sh $packages || true # checked below
-  packages=$(missing)
+  deploy/apt-install.sh $packages $extra || true # checked below
+  packages=$(missing) extra=$(optional)
+fi
+if [ -n "$extra" ]; then
+  echo "some tests are skipped without (names of the Debian packages): ${extra//$'\n'/ }" >&2
 fi
 if [ -n "$packages" ]; then
   echo "missing for the tests (names of the Debian packages): ${packages//$'\n'/ }" >&2
@@ -69,11 +80,17 @@ if [ -n "$packages" ]; then
   exit 1
 fi
 
+# By itself, because not every system has it and the other tests do without.
+if $rust && ! has chromium && [ "$(id -u)" = 0 ] && has apt-get; then
+  deploy/apt-install.sh chromium || true
+fi
+
 status=0
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 
 if $rust; then
   cargo test --no-fail-fast || status=1
+  has chromium || echo "skipped: the page at /ui in a browser, because chromium is missing" >&2
 fi
 
 prepare_clients() {

@@ -1,18 +1,23 @@
 //! The stats port as its clients see it: HTTP, nutcracker's agents that only read, and rude ones.
 
+#[path = "stats/hostile.rs"]
+mod hostile;
+#[path = "stats/paths.rs"]
+mod paths;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nuthatch::admin::Admin;
+use nuthatch::admin::{Admin, Readiness, Sources};
+use nuthatch::config::{self, Current};
 use nuthatch::stats::{PoolNames, Stats};
+use nuthatch::topology::Topology;
 use serde_json::Value;
-use tokio::sync::oneshot;
-
-/// Clients that are served at a time.
-const PLACES: usize = 64;
+use tokio::sync::{oneshot, watch};
 
 /// A stats port on a thread of its own, stopped on drop.
 struct Port {
@@ -33,7 +38,17 @@ impl Port {
         let admin = Admin::bind(address).expect("bind");
         let address = admin.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = stats.clone();
+        let yaml = "alpha: {listen: '127.0.0.1:1', redis: true, redis_auth: sesame, \
+                    servers: ['127.0.0.1:2:1 server1', '127.0.0.1:6379:1']}";
+        let config = config::parse(yaml, "test").expect("a configuration").config;
+        let (_, topology) = watch::channel(Topology::initial(&config).into());
+        let sources = Sources {
+            stats: stats.clone(),
+            topology,
+            config: Current::new(Arc::new(config), "test".into(), Duration::ZERO),
+            page: Box::new(counted()),
+            readiness: Readiness::default(),
+        };
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -41,7 +56,7 @@ impl Port {
                 .expect("runtime");
             let stopped = async move { drop(stopped.await) };
             runtime
-                .block_on(admin.serve(served, Box::new(counted()), stopped))
+                .block_on(admin.serve(sources, stopped))
                 .expect("serve");
         });
         Port {
@@ -248,46 +263,6 @@ fn head_has_the_headers_and_no_body() {
 }
 
 #[test]
-fn unknown_paths_are_not_found() {
-    let port = Port::start();
-    for path in ["/favicon.ico", "/stats/", "/Stats", "//", "*"] {
-        let reply = port.ask(&format!("OPTIONS {path} HTTP/1.1\r\nHost: proxy\r\n\r\n"));
-        assert_eq!(parts(&reply).0, "HTTP/1.1 404 Not Found", "{path}");
-    }
-}
-
-#[test]
-fn other_methods_are_told_which_are_allowed() {
-    let port = Port::start();
-    let large = "x".repeat(300_000);
-    for (method, body) in [("POST", ""), ("DELETE", ""), ("PUT", large.as_str())] {
-        let length = body.len();
-        let reply = port.ask(&format!(
-            "{method} /stats HTTP/1.1\r\nHost: proxy\r\nContent-Length: {length}\r\n\r\n{body}"
-        ));
-        let (status, headers, _) = parts(&reply);
-        assert_eq!(status, "HTTP/1.1 405 Method Not Allowed", "{method}");
-        let allow = headers.iter().any(|header| header == "allow: get, head");
-        assert!(allow, "{method}: {headers:?}");
-    }
-}
-
-#[test]
-fn malformed_http_is_refused() {
-    let port = Port::start();
-    let endless = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
-    for (request, status) in [
-        ("GET\r\n\r\n", " 400 "),
-        ("GET / HTTP/9.9\r\n\r\n", " 400 "),
-        (endless.as_str(), " 431 "),
-    ] {
-        let reply = port.ask(request);
-        assert!(reply.starts_with("HTTP/1.1"), "{reply:?}");
-        assert!(reply.contains(status), "{reply:?}");
-    }
-}
-
-#[test]
 fn values_are_those_of_the_moment_of_the_request() {
     let port = Port::start();
     let requests = &port.stats.workers[0].pools[0].servers[0].requests;
@@ -302,91 +277,6 @@ fn values_are_those_of_the_moment_of_the_request() {
     stream.write_all(b"Host: proxy\r\n\r\n").expect("write");
     let (_, _, body) = parts(&read_all(stream).expect("read"));
     assert_eq!(json(&body)["alpha"]["server1"]["requests"], 20);
-}
-
-#[test]
-fn half_a_head_is_cut_off_and_delays_nobody() {
-    let port = Port::start();
-    let mut slow = port.connect();
-    slow.write_all(b"GET /stats HTTP/1.1\r\nHost: pro")
-        .expect("write");
-    let begin = Instant::now();
-    assert_eq!(json(&read_all(port.connect()).expect("read"))["workers"], 2);
-    let elapsed = begin.elapsed();
-    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
-    // Neither JSON nor a success: the request was never finished.
-    let reply = read_all(slow).expect("an orderly close");
-    assert!(
-        !reply.contains("200 OK") && !reply.contains("alpha"),
-        "{reply:?}"
-    );
-    let elapsed = begin.elapsed();
-    assert!(
-        elapsed > Duration::from_secs(3) && elapsed < Duration::from_secs(9),
-        "{elapsed:?}"
-    );
-}
-
-/// Writes to the port until it has closed the connection; for how long that was.
-fn closed_after(mut stream: TcpStream) -> Duration {
-    let begin = Instant::now();
-    while stream.write_all(b"x").is_ok() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "still open");
-        thread::sleep(Duration::from_millis(50));
-    }
-    begin.elapsed()
-}
-
-#[test]
-fn a_body_without_end_is_not_waited_for() {
-    let port = Port::start();
-    let mut trickle = port.connect();
-    let head = b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
-    trickle.write_all(head).expect("write");
-    assert!(closed_after(trickle) < Duration::from_secs(5));
-}
-
-#[test]
-fn a_client_that_does_not_read_is_cut_off() {
-    // More than the kernel takes off our hands.
-    let pool = "x".repeat(24 << 20);
-    let port = Port::start_with((Ipv4Addr::LOCALHOST, 0).into(), &pool);
-    let mut stalled = port.connect();
-    stalled.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("write");
-    let elapsed = closed_after(stalled);
-    assert!(elapsed > Duration::from_secs(5), "{elapsed:?}");
-}
-
-#[test]
-fn hundreds_of_silent_clients_are_all_served() {
-    let port = Port::start();
-    let clients: Vec<TcpStream> = (0..3 * PLACES).map(|_| port.connect()).collect();
-    for client in clients {
-        assert_eq!(json(&read_all(client).expect("read"))["workers"], 2);
-    }
-}
-
-#[test]
-fn more_than_the_limit_wait_for_a_place() {
-    let port = Port::start();
-    let mut holders: Vec<TcpStream> = (0..PLACES)
-        .map(|_| {
-            let mut holder = port.connect();
-            holder.write_all(b"GET /stats HT").expect("write");
-            holder
-        })
-        .collect();
-    let mut late = port.connect();
-    late.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("write");
-    let short = Some(Duration::from_millis(500));
-    late.set_read_timeout(short).expect("read timeout");
-    let error = late.read(&mut [0]).expect_err("no place yet");
-    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-    drop(holders.pop());
-    let soon = Some(Duration::from_secs(2));
-    late.set_read_timeout(soon).expect("read timeout");
-    let (_, _, body) = parts(&read_all(late).expect("served"));
-    assert_eq!(json(&body)["workers"], 2);
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
             client_pending_limit: 1 << 10,
             client_output_limit: 1 << 26,
         },
+        proxy_protocol: false,
         sentinel: None,
         servers: (0..)
             .zip(servers)

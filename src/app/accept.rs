@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::listener::Incoming;
+use crate::client::Peer;
 use crate::config::PoolConfig;
-use crate::stats::Stats;
+use crate::stats::{ControlStats, Stats};
 use crate::worker::{ClientSocket, NewClient, Worker};
 
 /// How long to wait for a file to be closed or memory to be freed.
@@ -29,38 +30,54 @@ pub struct Admission {
     pools: Cell<u16>,
 }
 
-/// Takes the clients of one pool in, until dropped.
-pub async fn run(
+/// Takes the clients of one pool in, until dropped. Counts as listening from the call on, so that a loop
+/// that follows another leaves no gap.
+pub fn run(
     incoming: Rc<Incoming>,
     pool: u16,
     config: Arc<PoolConfig>,
     admission: Rc<Admission>,
-) {
+) -> impl Future<Output = ()> {
+    let listening = admission.count_listening(pool);
+    async move {
+        let _listening = listening;
+        accept_all(&incoming, pool, &config, &admission).await;
+    }
+}
+
+/// Never returns.
+async fn accept_all(incoming: &Incoming, pool: u16, config: &PoolConfig, admission: &Admission) {
     let name = &config.name;
-    let mut refusals = Throttle::default();
-    let mut failures = Throttle::default();
     loop {
         match incoming.accept().await {
-            Ok(socket) => {
-                if let Err(reason) = admission.admit(pool, &config, socket)
-                    && let Some(often) = refusals.log(Instant::now())
-                {
-                    tracing::warn!("pool '{name}': {reason}{often}");
+            Ok((socket, peer)) => {
+                if let Err(reason) = admission.admit(pool, config, socket, peer) {
+                    tracing::warn!(pool = name, client = %peer, "client refused, {reason}");
                 }
             }
             Err(error) if is_the_clients(&error) => {}
             Err(error) => {
-                if let Some(often) = failures.log(Instant::now()) {
-                    tracing::error!("pool '{name}': accepting a client failed: {error}{often}");
-                }
+                tracing::error!(pool = name, "accepting a client failed: {error}");
                 sleep(EXHAUSTED_PAUSE).await;
             }
         }
     }
 }
 
+/// Counts a socket on which clients can connect, as long as it lives.
+pub struct Listening {
+    pool: usize,
+    stats: Arc<ControlStats>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stats.pools[self.pool].listening.sub(1);
+    }
+}
+
 /// Did the connection fail that waited, rather than our taking it? (`accept(2)`, "Error handling".)
-fn is_the_clients(error: &io::Error) -> bool {
+pub fn is_the_clients(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted
@@ -91,7 +108,16 @@ impl Admission {
     }
 
     /// Hands `socket` to a worker, or refuses it and says why.
-    fn admit(&self, pool: u16, config: &PoolConfig, socket: ClientSocket) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// The reason, for the log.
+    pub fn admit(
+        &self,
+        pool: u16,
+        config: &PoolConfig,
+        socket: ClientSocket,
+        peer: Peer,
+    ) -> Result<(), String> {
         if let Err(reason) = self.check(pool, config) {
             refuse(socket);
             self.stats.control.pools[usize::from(pool)]
@@ -106,9 +132,27 @@ impl Admission {
         });
         let worker = least_loaded(counts).expect("there is at least one worker");
         self.stats.control.total_connections.add(1);
-        tracing::debug!("pool '{}': client accepted, worker {worker}", config.name);
-        self.workers[worker].assign(NewClient { pool, socket });
+        tracing::debug!(pool = config.name, worker, client = %peer, "client accepted");
+        self.workers[worker].assign(NewClient {
+            pool,
+            socket,
+            peer,
+            proxied: config.proxy_protocol,
+        });
         Ok(())
+    }
+
+    /// Clients can connect to the pool, as long as what is answered lives.
+    pub fn count_listening(&self, pool: u16) -> Listening {
+        let (pool, stats) = (usize::from(pool), Arc::clone(&self.stats.control));
+        stats.pools[pool].listening.add(1);
+        Listening { pool, stats }
+    }
+
+    /// Clients of all pools.
+    pub fn clients(&self) -> usize {
+        let clients = |pool| self.workers.iter().map(move |w| w.clients(pool));
+        (0..self.pools.get()).flat_map(clients).sum()
     }
 
     fn check(&self, pool: u16, config: &PoolConfig) -> Result<(), String> {
@@ -116,14 +160,11 @@ impl Admission {
         if let Some(limit) = config.client_connections
             && clients(pool) as u64 >= u64::from(limit.get())
         {
-            return Err(format!("client refused, client_connections is {limit}"));
+            return Err(format!("client_connections is {limit}"));
         }
-        let all: usize = (0..self.pools.get()).map(clients).sum();
         let limit = self.client_limit.get();
-        if all as u64 >= limit {
-            return Err(format!(
-                "client refused, open files suffice for {limit} clients"
-            ));
+        if self.clients() as u64 >= limit {
+            return Err(format!("open files suffice for {limit} clients"));
         }
         Ok(())
     }
@@ -151,30 +192,6 @@ fn least_loaded(counts: impl Iterator<Item = Load>) -> Option<usize> {
         .enumerate()
         .min_by_key(|&(_, load)| load)
         .map(|(index, _)| index)
-}
-
-/// Keeps a line that repeats from filling the log.
-#[derive(Default)]
-struct Throttle {
-    last: Option<Instant>,
-    times: u64,
-}
-
-impl Throttle {
-    const PERIOD: Duration = Duration::from_secs(5);
-
-    /// What to add to the line if it is time for one: how often it was due since the last.
-    fn log(&mut self, now: Instant) -> Option<String> {
-        self.times += 1;
-        if self.last.is_some_and(|last| now - last < Throttle::PERIOD) {
-            return None;
-        }
-        self.last = Some(now);
-        match std::mem::take(&mut self.times) {
-            1 => Some(String::new()),
-            times => Some(format!(" ({times} times since the last such line)")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -211,16 +228,5 @@ mod tests {
             counts[index.unwrap()] += 1;
         }
         assert_eq!(counts, [2, 2]);
-    }
-
-    #[test]
-    fn a_line_that_repeats_is_held_back_and_counted() {
-        let mut throttle = Throttle::default();
-        let start = Instant::now();
-        assert_eq!(throttle.log(start), Some(String::new()));
-        assert_eq!(throttle.log(start), None);
-        assert_eq!(throttle.log(start + Throttle::PERIOD / 2), None);
-        let line = throttle.log(start + Throttle::PERIOD).unwrap();
-        assert!(line.contains("3 times"), "{line}");
     }
 }

@@ -1,23 +1,27 @@
 //! One pool's listening socket: bound, and its path removed, by the rules of `listen:`.
 
 use std::cell::Cell;
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
+use super::accept;
+use super::handover::SharedSocket;
+use super::passed::PassedSocket;
+use super::path::{self, PathError, SocketPath};
+use crate::client::Peer;
 use crate::config::{Listen, PoolConfig};
+use crate::log::CHANGE;
 use crate::worker::ClientSocket;
 
-/// Listens until dropped; a unix socket's path goes with it.
+/// Listens until dropped; a unix socket's path goes with it, unless it is somebody else's.
 #[derive(Debug)]
 pub struct Listener {
     /// Dropped before the socket is closed, so that a successor never finds a path nobody answers on.
-    path: Option<BoundPath>,
+    path: SocketPath,
     socket: Bound,
     keepalive: bool,
 }
@@ -33,19 +37,17 @@ enum Bound {
 pub struct BindError {
     pool: String,
     address: String,
-    cause: Cause,
+    cause: PathError,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Cause {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("the path exists and is not a socket")]
-    NotASocket,
-    #[error("another process listens there")]
-    InUse,
-    #[error("whether another process listens there cannot be found out: {0}")]
-    Unknown(io::Error),
+impl BindError {
+    fn new(pool: &PoolConfig, cause: PathError) -> BindError {
+        BindError {
+            pool: pool.name.clone(),
+            address: pool.listen.to_string(),
+            cause,
+        }
+    }
 }
 
 impl Listener {
@@ -56,7 +58,8 @@ impl Listener {
         let backlog = backlog(pool);
         let bound = match &pool.listen {
             Listen::Tcp(address) => bind_tcp(*address, backlog, pool.reuseport),
-            Listen::Unix { path, mode } => bind_unix(path, *mode, backlog),
+            Listen::Unix { path, mode } => path::bind(path, Type::STREAM, *mode, backlog)
+                .map(|(path, socket)| (path, Bound::Unix(socket.into()))),
         };
         match bound {
             Ok((path, socket)) => Ok(Listener {
@@ -64,12 +67,42 @@ impl Listener {
                 socket,
                 keepalive: pool.tcpkeepalive,
             }),
-            Err(cause) => Err(BindError {
-                pool: pool.name.clone(),
-                address: pool.listen.to_string(),
-                cause,
-            }),
+            Err(cause) => Err(BindError::new(pool, cause)),
         }
+    }
+
+    /// Goes on with a socket that was bound elsewhere, under the options of `pool`; its path stays with
+    /// who made it until [`Incoming::claim_path`].
+    ///
+    /// # Errors
+    /// If the system refuses an option.
+    pub fn adopt(pool: &PoolConfig, passed: PassedSocket) -> Result<Listener, BindError> {
+        let failed = |error: io::Error| BindError::new(pool, error.into());
+        let socket = &passed.socket;
+        socket.set_nonblocking(true).map_err(failed)?;
+        // Changes the backlog of a socket that listens already.
+        socket.listen(backlog(pool)).map_err(failed)?;
+        let (path, mode) = match &pool.listen {
+            Listen::Tcp(_) => (None, None),
+            Listen::Unix { mode, .. } => (passed.path(), *mode),
+        };
+        if path.is_none() && socket.reuse_port().map_err(failed)? != pool.reuseport {
+            let name = &pool.name;
+            tracing::warn!(target: CHANGE, pool = name, "a changed reuseport waits for a start that binds anew");
+        }
+        let path = match path {
+            Some(path) if passed.owns_path() => SocketPath::inherited(path, mode),
+            _ => SocketPath::default(),
+        };
+        let socket = match &pool.listen {
+            Listen::Tcp(_) => Bound::Tcp(passed.socket.into()),
+            Listen::Unix { .. } => Bound::Unix(passed.socket.into()),
+        };
+        Ok(Listener {
+            path,
+            socket,
+            keepalive: pool.tcpkeepalive,
+        })
     }
 
     /// Goes on listening as part of the current runtime.
@@ -96,7 +129,7 @@ impl Listener {
 #[derive(Debug)]
 pub struct Incoming {
     /// As in [`Listener`].
-    path: Option<BoundPath>,
+    path: SocketPath,
     socket: Registered,
     keepalive: Cell<bool>,
 }
@@ -112,16 +145,19 @@ impl Incoming {
     ///
     /// # Errors
     /// As `accept(2)`; `ConnectionAborted` also if a connection did not live long enough to be set up.
-    pub async fn accept(&self) -> io::Result<ClientSocket> {
+    pub async fn accept(&self) -> io::Result<(ClientSocket, Peer)> {
         let aborted = |error| io::Error::new(io::ErrorKind::ConnectionAborted, error);
         match &self.socket {
             Registered::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                self.set_up(stream).map(ClientSocket::Tcp).map_err(aborted)
+                let (stream, address) = listener.accept().await?;
+                let stream = stream.into_std().map_err(aborted)?;
+                set_up(&stream, self.keepalive.get()).map_err(aborted)?;
+                Ok((ClientSocket::Tcp(stream), address.into()))
             }
             Registered::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                stream.into_std().map(ClientSocket::Unix).map_err(aborted)
+                let stream = stream.into_std().map_err(aborted)?;
+                Ok((ClientSocket::Unix(stream), Peer::Unix))
             }
         }
     }
@@ -138,25 +174,86 @@ impl Incoming {
             Registered::Tcp(listener) => SockRef::from(listener).listen(backlog)?,
             Registered::Unix(listener) => SockRef::from(listener).listen(backlog)?,
         }
-        if let (
-            Some(bound),
+        match pool.listen {
             Listen::Unix {
                 mode: Some(mode), ..
-            },
-        ) = (&self.path, &pool.listen)
-        {
-            fs::set_permissions(&bound.path, fs::Permissions::from_mode(*mode))?;
+            } => self.path.set_mode(mode),
+            _ => Ok(()),
+        }
+    }
+
+    /// The socket, for a successor to go on with.
+    ///
+    /// # Errors
+    /// If there is no file descriptor left.
+    pub fn share(&self) -> io::Result<SharedSocket> {
+        let socket: OwnedFd = match &self.socket {
+            Registered::Tcp(listener) => listener.as_fd().try_clone_to_owned()?,
+            Registered::Unix(listener) => listener.as_fd().try_clone_to_owned()?,
+        };
+        Ok(SharedSocket {
+            socket,
+            owns_path: self.path.is_ours(),
+        })
+    }
+
+    /// The path of a socket that was passed on is this process's from now on.
+    pub fn claim_path(&self) {
+        self.path.claim();
+    }
+
+    /// The path is another process's from now on.
+    pub fn leave_path(&self) {
+        self.path.leave();
+    }
+
+    /// Stops listening: removes the path, gives `take` every client that has connected by now, at most
+    /// `limit`, and closes. Only who connects during the last moment of this is refused.
+    ///
+    /// # Errors
+    /// As [`Incoming::accept`].
+    pub fn close(self, limit: usize, mut take: impl FnMut(ClientSocket, Peer)) -> io::Result<()> {
+        let Incoming {
+            path,
+            socket,
+            keepalive,
+        } = self;
+        drop(path);
+        // Not through the runtime, which may not know yet that somebody waits.
+        let socket = match socket {
+            Registered::Tcp(listener) => Bound::Tcp(listener.into_std()?),
+            Registered::Unix(listener) => Bound::Unix(listener.into_std()?),
+        };
+        for _ in 0..limit {
+            let accepted = match &socket {
+                Bound::Tcp(listener) => listener.accept().and_then(|(stream, address)| {
+                    stream.set_nonblocking(true)?;
+                    set_up(&stream, keepalive.get())?;
+                    Ok((ClientSocket::Tcp(stream), address.into()))
+                }),
+                Bound::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+                    stream.set_nonblocking(true)?;
+                    Ok((ClientSocket::Unix(stream), Peer::Unix))
+                }),
+            };
+            match accepted {
+                Ok((client, peer)) => take(client, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if accept::is_the_clients(&error) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
+}
 
-    fn set_up(&self, stream: tokio::net::TcpStream) -> io::Result<TcpStream> {
-        stream.set_nodelay(true)?;
-        if self.keepalive.get() {
-            SockRef::from(&stream).set_keepalive(true)?;
-        }
-        stream.into_std()
+/// The options of a client's socket.
+fn set_up(stream: &TcpStream, keepalive: bool) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if keepalive {
+        SockRef::from(stream).set_keepalive(true)?;
     }
+    Ok(())
 }
 
 fn backlog(pool: &PoolConfig) -> i32 {
@@ -167,7 +264,7 @@ fn bind_tcp(
     address: SocketAddr,
     backlog: i32,
     reuseport: bool,
-) -> Result<(Option<BoundPath>, Bound), Cause> {
+) -> Result<(SocketPath, Bound), PathError> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if reuseport {
@@ -176,78 +273,5 @@ fn bind_tcp(
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
-    Ok((None, Bound::Tcp(socket.into())))
-}
-
-fn bind_unix(
-    path: &Path,
-    mode: Option<u32>,
-    backlog: i32,
-) -> Result<(Option<BoundPath>, Bound), Cause> {
-    let address = SockAddr::unix(path)?;
-    remove_stale(path, &address)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address)?;
-    let path = BoundPath::new(path)?;
-    if let Some(mode) = mode {
-        // Before listen: nobody can connect under other permissions.
-        fs::set_permissions(&path.path, fs::Permissions::from_mode(mode))?;
-    }
-    socket.listen(backlog)?;
-    Ok((Some(path), Bound::Unix(socket.into())))
-}
-
-/// Removes what a process left at `path` that did not end cleanly.
-fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), Cause> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {}
-        Ok(_) => return Err(Cause::NotASocket),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    // Non-blocking: a listener with a full backlog must not hold up the start.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(address) {
-        Ok(()) => Err(Cause::InUse),
-        Err(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => Ok(fs::remove_file(path)?),
-            io::ErrorKind::WouldBlock => Err(Cause::InUse),
-            _ => Err(Cause::Unknown(error)),
-        },
-    }
-}
-
-/// A socket's name in the file system.
-#[derive(Debug)]
-struct BoundPath {
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
-}
-
-impl BoundPath {
-    fn new(path: &Path) -> io::Result<BoundPath> {
-        Ok(BoundPath {
-            path: path.to_owned(),
-            identity: identity(path)?,
-        })
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = fs::symlink_metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
-impl Drop for BoundPath {
-    /// Leaves alone what a successor has put there.
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!("removing socket '{}' failed: {error}", self.path.display());
-        }
-    }
+    Ok((SocketPath::default(), Bound::Tcp(socket.into())))
 }

@@ -1,23 +1,33 @@
 //! The process: everything built in order, every socket bound before anything starts, signals, the end.
 //!
 //! ```text
-//! log -> configuration -> open files -> bind every pool and the statistics port -> signal handlers
-//!     -> pid file -> topology -> workers -> accept -> (daemon: tell the waiting process)
-//!     -> signals, reloads ... SIGTERM or SIGINT -> close the listeners -> drain the workers -> remove the pid file
+//! log -> configuration -> open files -> (sockets of systemd, of the process before this one)
+//!     -> bind every pool and the statistics port -> signal handlers -> topology -> workers -> pid file
+//!     -> (the process before this one stops to accept) -> accept
+//!     -> (daemon: tell the waiting process; systemd: say that we are ready)
+//!     -> signals, reloads ... SIGTERM, SIGINT, SIGUSR1 or a process after this one -> close the listeners
+//!     -> (let the clients leave) -> drain the workers -> remove the pid file
 //! ```
 //! A step that fails undoes those before it and is reported in the log and on standard error. The thread
 //! that runs this is the control thread: it accepts clients and hands them to workers, runs the topology
 //! and the statistics port, and never touches a request.
 
 mod accept;
+mod activation;
 mod daemon;
+mod ending;
+mod handover;
 mod listener;
 mod logging;
+mod notify;
+mod passed;
+mod path;
 mod pidfile;
 mod reload;
 mod resources;
 mod running;
 mod signals;
+mod takeover;
 mod watch;
 
 use std::fmt;
@@ -27,6 +37,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::runtime;
@@ -34,17 +45,20 @@ use tokio::task::LocalSet;
 
 use crate::admin::Admin;
 use crate::config::{self, Config, ConfigErrors, Current};
+use crate::log::{CHANGE, NOTICE};
 
 use daemon::Detached;
+use handover::HandoverError;
 use listener::Listener;
-use logging::{Logging, NOTICE};
-use pidfile::PidFile;
+use logging::Logging;
 use reload::Reloader;
 use running::Running;
 use signals::{Request, Signal, Signals};
+use takeover::{Offered, Takeover};
 use watch::Stamp;
 
-pub use logging::Level;
+pub use ending::Patience;
+pub use logging::{Level, LogFormat};
 
 const PROGRAM: &str = env!("CARGO_PKG_NAME");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -58,6 +72,7 @@ pub struct Options {
     /// `None` is standard error.
     pub log: Option<PathBuf>,
     pub level: Level,
+    pub log_format: LogFormat,
     pub pid_file: Option<PathBuf>,
     /// A name or an address of this machine.
     pub stats_host: String,
@@ -68,6 +83,10 @@ pub struct Options {
     pub max_memory: Option<usize>,
     /// From the first request to stop to the end, whatever is still in flight.
     pub shutdown_timeout: Duration,
+    /// With clients once this process accepts no more.
+    pub patience: Patience,
+    /// Where one process of this program takes over from another.
+    pub handover: Option<PathBuf>,
     pub life: Life,
     /// About the command line, for the log.
     pub remarks: Vec<&'static str>,
@@ -100,14 +119,20 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(detached) => detached,
         Err(error) => return say(format_args!("going to the background failed: {error}")),
     };
-    let mut logging = match Logging::start(options.log.as_deref(), options.level) {
+    let logging = Logging::start(options.log.as_deref(), options.level, options.log_format);
+    let mut logging = match logging {
         Ok(logging) => logging,
         Err(error) => return say(format_args!("{error}")),
     };
     let ended = start(options, &mut logging, detached);
+    logging.tell_rest();
+    let dropped = logging.dropped().load(Relaxed);
+    if dropped > 0 {
+        tracing::info!(target: NOTICE, "{dropped} log lines were dropped since the start");
+    }
     if let Err(error) = &ended {
         for line in error.to_string().lines() {
-            tracing::error!("{line}");
+            tracing::error!(target: NOTICE, "{line}");
             if logging.is_file() {
                 say(format_args!("{line}"));
             }
@@ -132,6 +157,8 @@ enum StartError {
     /// A line for each socket.
     #[error("{}", .0.join("\n"))]
     Bind(Vec<String>),
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
     #[error(transparent)]
     PidFile(#[from] pidfile::WriteError),
     #[error("{step} failed: {cause}")]
@@ -169,33 +196,36 @@ fn start(
     if detached.is_some() && !logging.is_file() {
         tracing::warn!("a daemon without a log file (-o): what it logs once started is lost");
     }
-    let prepared = prepare(options)?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::system("starting the control thread"))?;
+    let prepared = {
+        let _inside = runtime.enter();
+        prepare(options)?
+    };
     let ended = LocalSet::new().block_on(&runtime, live(options, prepared, logging, detached));
     // Not dropped: that would wait for the name service if it is being asked just now.
     runtime.shutdown_background();
     ended
 }
 
-fn prepare(options: &Options) -> Result<Prepared, StartError> {
+fn prepare(options: &Options) -> Result<(Prepared, Takeover), StartError> {
     let read = (Stamp::of(&options.config), reload::unix_now());
     let config::Loaded { config, warnings } = config::load(&options.config)?;
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(target: CHANGE, "{warning}");
     }
     for remark in &options.remarks {
-        tracing::info!("{remark}");
+        tracing::info!(target: CHANGE, "{remark}");
     }
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
     let client_limit = resources::raise_open_files(&config, workers.get());
-    let (listeners, admin) = bind(&config, options)?;
+    let (listeners, admin, takeover) = bind(&config, options)?;
     let megabytes = memory >> 20;
     tracing::info!("workers: {workers}, memory: {megabytes} MB, clients: {client_limit} at most");
-    Ok(Prepared {
+    let prepared = Prepared {
         config: Arc::new(config),
         read,
         farewell: options.shutdown_timeout,
@@ -204,22 +234,39 @@ fn prepare(options: &Options) -> Result<Prepared, StartError> {
         client_limit,
         listeners,
         admin,
-    })
+    };
+    Ok((prepared, takeover))
 }
 
-/// Binds everything, or says of everything that cannot be bound why not.
-fn bind(config: &Config, options: &Options) -> Result<(Vec<Listener>, Admin), StartError> {
+/// Binds everything that is not bound already, or says of everything that cannot be bound why not.
+fn bind(
+    config: &Config,
+    options: &Options,
+) -> Result<(Vec<Listener>, Admin, Takeover), StartError> {
+    let handover = options.handover.as_deref();
+    let mut offered = Offered::find(handover)?;
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
-    for pool in &config.pools {
-        match Listener::bind(pool) {
+    for (_, pool) in config.live() {
+        let listener = match offered.sockets.take(&pool.listen) {
+            Some(socket) => Listener::adopt(pool, socket),
+            None => Listener::bind(pool),
+        };
+        match listener {
             Ok(listener) => listeners.push(listener),
             Err(error) => errors.push(error.to_string()),
         }
     }
     let (host, port) = (options.stats_host.as_str(), options.stats_port);
-    match first_address(host, port).and_then(Admin::bind) {
-        Ok(admin) if errors.is_empty() => return Ok((listeners, admin)),
+    let admin =
+        first_address(host, port).and_then(|address| match offered.sockets.take_tcp(address) {
+            Some(socket) => Admin::over(socket.socket.into()),
+            None => Admin::bind(address),
+        });
+    match admin {
+        Ok(admin) if errors.is_empty() => {
+            return Ok((listeners, admin, offered.settle(handover)?));
+        }
         Ok(_) => {}
         Err(error) => errors.push(format!(
             "statistics: cannot listen on {host}:{port}: {error}"
@@ -236,22 +283,23 @@ fn first_address(host: &str, port: u16) -> io::Result<SocketAddr> {
 /// From the first signal handler to the last client.
 async fn live(
     options: &Options,
-    prepared: Prepared,
+    (prepared, takeover): (Prepared, Takeover),
     logging: &mut Logging,
     detached: Option<Detached>,
 ) -> Result<(), StartError> {
     // Before the pid file: who reads it may send signals at once.
     let mut signals =
         Signals::register().map_err(StartError::system("setting up signal handlers"))?;
-    let pid_file = options.pid_file.as_deref().map(PidFile::write);
-    let _pid_file = pid_file.transpose()?;
     let address = prepared.admin.local_addr();
+    tokio::task::spawn_local(logging.tell_dropped());
     let (read, loaded_at) = prepared.read;
     let config = Arc::clone(&prepared.config);
     let current = Current::new(config, options.config.clone(), loaded_at);
     let mut running = Running::start(prepared, current.clone()).await?;
     let control = Arc::clone(&running.stats().control);
-    let mut reloader = Reloader::new(current, control, options.watch, read);
+    let reloader = Reloader::new(current, control, options.watch, read);
+    let (_pid_file, port) = takeover.finish(options.pid_file.as_deref()).await?;
+    running.open();
     if let Some(detached) = detached {
         detached
             .ready()
@@ -259,49 +307,22 @@ async fn live(
     }
     let pid = process::id();
     tracing::info!(target: NOTICE, "{PROGRAM}-{VERSION} started, pid {pid}, statistics on {address}");
-    let stop = loop {
-        tokio::select! {
-            signal = obey(&mut signals, logging) => match signal.request {
-                Request::Stop => break signal,
-                _ => reloader.reload(&mut running).await,
-            },
-            () = reloader.file_changed() => {
-                tracing::info!(target: NOTICE, "the configuration file has changed");
-                reloader.reload(&mut running).await;
-            }
-        }
-    };
-    tracing::info!(target: NOTICE, "{stop} received, finishing what is in flight");
-    tokio::select! {
-        () = running.drain() => {}
-        () = tokio::time::sleep(options.shutdown_timeout) => {
-            let limit = options.shutdown_timeout.as_millis();
-            tracing::warn!("clients were still waiting after {limit} ms and are cut off");
-        }
-        again = obey_until_stop(&mut signals, logging) => {
-            tracing::warn!("{again} received, clients that still wait are cut off");
-        }
-    }
-    Ok(())
+    notify::ready(SERVING);
+    let heartbeat = tokio::task::spawn_local(notify::feed_watchdog());
+    let ended = ending::run(running, reloader, port, options, &mut signals, logging).await;
+    heartbeat.abort();
+    ended.map_err(StartError::system("listening for a process to take over"))
 }
 
-/// As [`obey`], but reads no configuration any more.
-async fn obey_until_stop(signals: &mut Signals, logging: &mut Logging) -> Signal {
-    loop {
-        let signal = obey(signals, logging).await;
-        if signal.request == Request::Stop {
-            return signal;
-        }
-        tracing::info!(target: NOTICE, "{signal}: the configuration is not read again, this is the end");
-    }
-}
+/// For `systemctl status`.
+const SERVING: &str = "serving";
 
-/// Does what signals ask for until one asks to stop or, after the log file was reopened, to reload.
+/// Does what signals ask for until one asks for an end or, after the log file was reopened, for a reload.
 async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
     loop {
         let signal = signals.next().await;
         match signal.request {
-            Request::Stop => return signal,
+            Request::Stop | Request::Retire => return signal,
             Request::Reload if !logging.is_file() => {
                 tracing::info!(target: NOTICE, "{signal} received, there is no log file to reopen");
                 return signal;
@@ -310,7 +331,9 @@ async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
                 tracing::info!(target: NOTICE, "{signal} received, reopening log file");
                 match logging.reopen() {
                     Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
-                    Err(error) => tracing::error!("{signal}: {error}; the old one stays in use"),
+                    Err(error) => {
+                        tracing::error!(target: NOTICE, "{signal}: {error}; the old one stays in use");
+                    }
                 }
                 return signal;
             }

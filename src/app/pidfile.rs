@@ -10,6 +10,8 @@ use std::process;
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
+    /// What it held before.
+    before: Option<Vec<u8>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,7 @@ impl PidFile {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(path: &Path) -> Result<PidFile, WriteError> {
+        let before = fs::read(path).ok();
         let written = OpenOptions::new()
             .write(true)
             .create(true)
@@ -36,11 +39,22 @@ impl PidFile {
         match written {
             Ok(()) => Ok(PidFile {
                 path: path.to_owned(),
+                before,
             }),
             Err(cause) => Err(WriteError {
                 path: path.to_owned(),
                 cause,
             }),
+        }
+    }
+
+    /// Puts back what the file held before: the process it named goes on.
+    pub fn give_back(mut self) {
+        if let Some(before) = self.before.take()
+            && let Err(error) = fs::write(&self.path, before)
+        {
+            let path = self.path.display();
+            tracing::warn!("restoring pid file '{path}' failed: {error}");
         }
     }
 }
@@ -75,6 +89,15 @@ mod tests {
         );
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn can_be_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pid");
+        fs::write(&path, "1").unwrap();
+        PidFile::write(&path).unwrap().give_back();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::logging::NOTICE;
 use super::running::Running;
 use super::watch::{FileWatch, Stamp};
 use crate::config::{self, Current, Loaded, Merged};
+use crate::log::{CHANGE, NOTICE};
 use crate::stats::ControlStats;
 
 /// Reads the file when it is told to.
@@ -70,9 +70,9 @@ impl Reloader {
             }
             Err(reasons) => {
                 for reason in &reasons {
-                    tracing::error!("{reason}");
+                    tracing::error!(target: NOTICE, "{reason}");
                 }
-                tracing::error!("configuration '{file}' refused, the running one stays");
+                tracing::error!(target: NOTICE, "configuration '{file}' refused, the running one stays");
                 self.stats.config_reload_failures.add(1);
                 self.current.refuse(reasons, unix_now());
             }
@@ -92,11 +92,11 @@ impl Reloader {
         if !changes.is_empty() {
             // Else they were told when the file was read first.
             for warning in &warnings {
-                tracing::warn!("{warning}");
+                tracing::warn!(target: CHANGE, "{warning}");
             }
         }
-        for line in &lines {
-            tracing::info!("{line}");
+        for change in &changes {
+            tracing::info!(target: CHANGE, pool = change.pool, "{}", change.text());
         }
         running.reconfigure(&config, sockets).await;
         self.stats.config_reloads.add(1);
@@ -107,7 +107,8 @@ impl Reloader {
     fn count(&self) {
         let now = self.current.get();
         self.stats.config_generation.set(now.generation);
-        self.stats.config_loaded_at.set(now.loaded_at.as_secs());
+        let micros = u64::try_from(now.loaded_at.as_micros()).unwrap_or(u64::MAX);
+        self.stats.config_loaded_at.set(micros);
     }
 }
 

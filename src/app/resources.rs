@@ -107,7 +107,8 @@ pub fn raise_open_files(config: &Config, workers: usize) -> u64 {
 
 /// Each worker has its own connections, and one set for each protocol version that clients speak.
 fn backend_files(config: &Config, workers: usize) -> u64 {
-    let per_worker = config.pools.iter().map(|pool| {
+    let pools = config.live().into_iter();
+    let per_worker = pools.map(|(_, pool)| {
         let versions = 2;
         versions * u64::from(pool.server_connections.get()) * pool.live_count() as u64
     });
@@ -116,9 +117,9 @@ fn backend_files(config: &Config, workers: usize) -> u64 {
 
 fn wanted_clients(config: &Config) -> u64 {
     let limits = config
-        .pools
-        .iter()
-        .filter_map(|pool| pool.client_connections);
+        .live()
+        .into_iter()
+        .filter_map(|(_, pool)| pool.client_connections);
     limits.map(|limit| u64::from(limit.get())).sum()
 }
 

@@ -1,20 +1,24 @@
 //! The parts at work: topology, workers, statistics, and the taking in of clients.
 
 use std::collections::BTreeMap;
-use std::future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::accept::{self, Admission};
+use super::handover::SharedSocket;
 use super::listener::{Incoming, Listener};
 use super::{Prepared, StartError, resources};
+use crate::admin::{Admin, Readiness, Sources};
 use crate::config::{Config, Current, PoolConfig};
+use crate::log::CHANGE;
 use crate::stats::{PoolNames, ServerName, Stats, WorkerStats};
-use crate::topology::task::{self, TopologyHandle};
+use crate::topology::task::{self, TopologyHandle, watch_recovery};
 use crate::worker::{Worker, WorkerOptions};
 
 /// The first clients should find servers with addresses, but a slow name service must not keep pools
@@ -32,14 +36,20 @@ pub struct Running {
     /// By the slot of the pool.
     listening: BTreeMap<u16, Listening>,
     admission: Rc<Admission>,
+    readiness: Readiness,
+    /// A second handle of the statistics port, to pass on.
+    statistics: OwnedFd,
+    /// Dropped: the statistics port is closed.
+    statistics_open: Option<oneshot::Sender<()>>,
 }
 
-/// The taking in of one pool's clients.
+/// Where the clients of one pool come in.
 struct Listening {
     incoming: Rc<Incoming>,
-    /// With which the loop runs.
+    /// With which they are taken in.
     config: Arc<PoolConfig>,
-    task: AbortHandle,
+    /// The loop that takes them in; none before [`Running::open`].
+    task: Option<AbortHandle>,
 }
 
 /// Where a pool of another configuration listens.
@@ -48,8 +58,17 @@ pub struct Place {
     incoming: Rc<Incoming>,
 }
 
+impl Listening {
+    /// Clients go on waiting, or to another loop.
+    fn stop(self) {
+        if let Some(task) = self.task {
+            task.abort();
+        }
+    }
+}
+
 impl Running {
-    /// Starts the topology, the workers, the statistics port and, last, the taking in of clients.
+    /// Starts the topology, the workers and the statistics port. Clients wait until [`Running::open`].
     ///
     /// # Errors
     /// If the system refuses a thread or to watch a socket.
@@ -57,6 +76,10 @@ impl Running {
         let Prepared { config, admin, .. } = prepared;
         let stats = Stats::new(names(&config), prepared.workers.get());
         let mut topology = task::spawn(&config, Arc::clone(&stats.control));
+        let readiness = Readiness::default();
+        let system = StartError::system("starting to listen");
+        let statistics = admin.share().map_err(&system)?;
+        let statistics_open = answer(admin, &topology, &stats, &readiness, current);
         if !topology.first_resolution(RESOLUTION_PATIENCE).await {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
         }
@@ -73,39 +96,42 @@ impl Running {
         let workers: io::Result<Vec<Worker>> = workers.collect();
         let workers = workers.map_err(StartError::system("starting a worker"))?;
         let pools = config.pools.len() as u16;
-        let admission = Admission::new(workers, stats.clone(), prepared.client_limit, pools);
-        let pages = topology.pages(stats.clone(), current);
-        let page = Box::new(move || {
-            let mut text = serde_json::to_string(&pages()).expect("keys are text");
-            text.push('\n');
-            text
-        });
-        tokio::task::spawn_local(async move {
-            if let Err(error) = admin.serve(stats, page, future::pending()).await {
-                tracing::error!("the statistics port is closed: {error}");
-            }
-        });
-        let mut running = Running {
+        let admission = Admission::new(workers, stats, prepared.client_limit, pools);
+        let mut listening = BTreeMap::new();
+        for ((pool, config), listener) in config.live().into_iter().zip(prepared.listeners) {
+            let closed = Listening {
+                incoming: Rc::new(listener.register().map_err(&system)?),
+                config: Arc::clone(config),
+                task: None,
+            };
+            listening.insert(pool, closed);
+        }
+        Ok(Running {
             topology,
             accepting: JoinSet::new(),
-            listening: BTreeMap::new(),
+            listening,
             admission: Rc::new(admission),
-        };
-        for ((pool, config), listener) in config.live().into_iter().zip(prepared.listeners) {
-            let incoming = listener
-                .register()
-                .map_err(StartError::system("starting to listen"))?;
-            tell_address(config);
-            running.listen(pool, Rc::new(incoming), config);
-        }
-        Ok(running)
+            readiness,
+            statistics,
+            statistics_open: Some(statistics_open),
+        })
     }
 
     pub fn stats(&self) -> &Stats {
         &self.admission.stats
     }
 
-    /// Takes in the clients of a pool, and no longer those of another that listened there.
+    /// Takes clients in from now on. What a process before this one has let go is ours.
+    pub fn open(&mut self) {
+        for (pool, closed) in std::mem::take(&mut self.listening) {
+            tell_address(&closed.config);
+            closed.incoming.claim_path();
+            self.listen(pool, closed.incoming, &closed.config);
+        }
+        self.readiness.set_started();
+    }
+
+    /// Takes in the clients of a pool.
     fn listen(&mut self, pool: u16, incoming: Rc<Incoming>, config: &Arc<PoolConfig>) {
         let run = accept::run(
             Rc::clone(&incoming),
@@ -116,7 +142,7 @@ impl Running {
         let listening = Listening {
             incoming,
             config: Arc::clone(config),
-            task: self.accepting.spawn_local(run),
+            task: Some(self.accepting.spawn_local(run)),
         };
         self.listening.insert(pool, listening);
     }
@@ -165,6 +191,10 @@ impl Running {
         let admission = &self.admission;
         admission.stats.list(names(config));
         admission.grow(config.pools.len() as u16);
+        // Whoever connects to a new pool waits for the rest of this, and is taken in.
+        let bound = places.iter().map(|place| place.pool);
+        let new = bound.filter(|pool| !self.listening.contains_key(pool));
+        let _open: Vec<_> = new.map(|pool| admission.count_listening(pool)).collect();
         let workers = admission.stats.workers.len();
         admission
             .client_limit
@@ -181,23 +211,22 @@ impl Running {
             if !other.as_ref().is_some_and(is_same) {
                 tell_address(wanted);
             }
-            match other {
+            let other = match other {
                 Some(same) if Arc::ptr_eq(&same.config, wanted) => {
                     self.listening.insert(pool, same);
                     continue;
                 }
-                Some(other) => other.task.abort(),
-                None => {}
-            }
+                other => other,
+            };
             if let Err(error) = incoming.set_up_as(wanted) {
-                let name = &wanted.name;
-                tracing::warn!("pool '{name}': its listening socket stays as it is: {error}");
+                let pool = &wanted.name;
+                tracing::warn!(target: CHANGE, pool, "its listening socket stays as it is: {error}");
             }
             self.listen(pool, incoming, wanted);
+            // Only now, so that there is no moment in which the pool does not listen.
+            other.into_iter().for_each(Listening::stop);
         }
-        for removed in before.into_values() {
-            removed.task.abort();
-        }
+        before.into_values().for_each(Listening::stop);
         // Loops that have ended are of no interest.
         while self.accepting.try_join_next().is_some() {}
         self.wait_for_workers().await;
@@ -214,12 +243,85 @@ impl Running {
             }
         };
         if tokio::time::timeout(FOLLOW_PATIENCE, all).await.is_err() {
-            tracing::warn!("a worker has not followed the new configuration yet");
+            tracing::warn!(target: CHANGE, "a worker has not followed the new configuration yet");
+        }
+    }
+
+    /// All listening sockets, for a successor.
+    ///
+    /// # Errors
+    /// If there are not enough file descriptors.
+    pub fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let pools = self.listening.values().map(|here| here.incoming.share());
+        let statistics = self.statistics.try_clone().map(|socket| SharedSocket {
+            socket,
+            owns_path: false,
+        });
+        pools.chain([statistics]).collect()
+    }
+
+    /// From now on another process is responsible for the paths of the listening sockets.
+    pub fn leave_paths(&self) {
+        for here in self.listening.values() {
+            here.incoming.leave_path();
+        }
+    }
+
+    /// Stops to accept, in favour of a process that accepts from the same sockets: who waits in their
+    /// queues waits for that one. It is to be left the paths too.
+    pub async fn pass_on(&mut self) {
+        self.readiness.set_draining();
+        self.accepting.shutdown().await;
+        self.listening.clear();
+        self.statistics_open = None;
+    }
+
+    /// Stops to accept; takes in first who waits in the queues. The statistics port stays.
+    pub async fn close(&mut self) {
+        self.readiness.set_draining();
+        self.accepting.shutdown().await;
+        for (pool, here) in std::mem::take(&mut self.listening) {
+            let incoming = Rc::into_inner(here.incoming);
+            let incoming = incoming.expect("the accept loops had the other references");
+            let config = &*here.config;
+            // One more than `backlog` can wait.
+            let waiting = config.backlog as usize + 1;
+            let closed = incoming.close(waiting, |client, peer| {
+                if let Err(reason) = self.admission.admit(pool, config, client, peer) {
+                    tracing::warn!(pool = config.name, client = %peer, "client refused, {reason}");
+                }
+            });
+            if let Err(error) = closed {
+                tracing::error!(
+                    pool = config.name,
+                    "accepting the last clients failed: {error}"
+                );
+            }
+        }
+    }
+
+    /// Clients that are connected.
+    pub fn clients(&self) -> usize {
+        self.admission.clients()
+    }
+
+    /// Closes clients that have had nothing to do for `silence`, or up to twice that.
+    pub fn close_idle(&self, silence: Duration) {
+        for worker in &self.admission.workers {
+            worker.close_idle(silence);
+        }
+    }
+
+    /// Closes each client in the first moment in which it is owed nothing.
+    pub fn see_off(&self) {
+        for worker in &self.admission.workers {
+            worker.see_off();
         }
     }
 
     /// Closes the listeners, lets the workers finish, and returns when they have.
     pub async fn drain(mut self) {
+        self.readiness.set_draining();
         self.accepting.shutdown().await;
         self.listening.clear();
         let admission = Rc::into_inner(self.admission);
@@ -234,8 +336,41 @@ impl Running {
 }
 
 fn tell_address(pool: &PoolConfig) {
-    let (name, address) = (&pool.name, &pool.listen);
-    tracing::info!("pool '{name}': listening on {address}");
+    let (pool, address) = (&pool.name, &pool.listen);
+    tracing::info!(target: CHANGE, pool, "listening on {address}");
+}
+
+/// Serves the statistics port from now on, while the rest still starts: who asks is told so.
+/// Until what it returns is dropped.
+fn answer(
+    admin: Admin,
+    topology: &TopologyHandle,
+    stats: &Stats,
+    readiness: &Readiness,
+    current: Current,
+) -> oneshot::Sender<()> {
+    let snapshots = topology.snapshots.clone();
+    tokio::task::spawn_local(watch_recovery(snapshots.clone(), stats.clone()));
+    let pages = topology.pages(stats.clone(), current.clone());
+    let sources = Sources {
+        stats: stats.clone(),
+        topology: snapshots,
+        config: current,
+        page: Box::new(move || {
+            let mut text = serde_json::to_string(&pages()).expect("keys are text");
+            text.push('\n');
+            text
+        }),
+        readiness: readiness.clone(),
+    };
+    let (open, closed) = oneshot::channel::<()>();
+    tokio::task::spawn_local(async move {
+        let closed = async { drop(closed.await) };
+        if let Err(error) = admin.serve(sources, closed).await {
+            tracing::error!("the statistics port is closed: {error}");
+        }
+    });
+    open
 }
 
 /// What is configured, in the order of the file.

@@ -16,6 +16,8 @@ pub enum Request {
     Reload,
     RaiseLevel,
     LowerLevel,
+    /// Accept no more clients, serve those that are there until they leave, and end.
+    Retire,
     /// Nothing but a line in the log.
     Nothing,
 }
@@ -57,7 +59,7 @@ impl Signals {
                 "SIGTTOU",
                 Request::LowerLevel,
             ),
-            (SignalKind::user_defined1(), "SIGUSR1", Request::Nothing),
+            (SignalKind::user_defined1(), "SIGUSR1", Request::Retire),
             (SignalKind::user_defined2(), "SIGUSR2", Request::Nothing),
         ];
         let streams = table.into_iter().map(|(kind, name, request)| {

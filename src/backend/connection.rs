@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{Call, Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::Resp;
+use crate::protocol::redis::handshake::repeatable;
 use crate::protocol::redis::reply::ReplyScanner;
 use crate::stats::ServerStats;
 use crate::topology::Endpoint;
@@ -392,8 +393,7 @@ fn unasked(bytes: &[u8]) -> Cause {
     match bytes.strip_prefix(b"-") {
         Some(error) => {
             let text = String::from_utf8_lossy(&error[..error.len().min(MOST)]);
-            let text = text.trim_end().replace(char::is_control, " ");
-            Cause::Dismissed(text)
+            Cause::Dismissed(repeatable(&text, None))
         }
         None => Cause::Unasked,
     }

@@ -1,7 +1,10 @@
 //! Why a request got no reply, and how that is said to the client.
 
 use std::fmt;
+use std::hash::Hasher as _;
 use std::sync::Arc;
+
+use fnv::FnvHasher;
 
 use crate::protocol::redis::reply::ReplyError;
 use crate::protocol::redis::write;
@@ -62,11 +65,16 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// Would a log line about one say nothing new after one about the other?
-    pub(super) fn is_like(&self, other: &Cause) -> bool {
-        // Which of the two it is depends on who was faster.
-        let ended = |cause: &Cause| matches!(cause, Cause::Closed | Cause::Reset(_));
-        self == other || (ended(self) && ended(other))
+    /// The same for two causes if a log line about one says nothing new after one about the other; never
+    /// 0.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = FnvHasher::default();
+        match self {
+            // Which of the two it is depends on who was faster.
+            Cause::Closed | Cause::Reset(_) => {}
+            other => hasher.write(other.to_string().as_bytes()),
+        }
+        hasher.finish().max(1)
     }
 }
 

@@ -198,7 +198,12 @@ impl Backends {
         known.hold = Hold::Symptom {
             until: now.wrapping_add(patience),
         };
-        tracing::warn!("{} says it is no master; its requests wait", known.who);
+        // Every worker hears it, the watcher warns once.
+        tracing::debug!(
+            pool = self.pool_name(pool),
+            server = self.server_name(pool, server),
+            "server says it is no master, its requests wait"
+        );
         self.set_aside(pool, server, turn);
     }
 

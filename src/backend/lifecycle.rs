@@ -1,13 +1,13 @@
 //! The life of backend connections: accepted, answering, ended, moved to another address.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::connection::{Connection, State};
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold, next_random};
 use super::stray::Stray;
-use super::{Cause, Failure, Fate, Replies, Turn};
+use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::protocol::redis::Resp;
 use crate::topology::{Event, Topology};
@@ -29,6 +29,12 @@ impl Backends {
         if connection.leaving {
             self.leave_lane(id);
         }
+        tracing::debug!(
+            pool = self.pool_name(pool),
+            server = self.server_name(pool, server),
+            address = %self.connections[id as usize].endpoint,
+            "connected"
+        );
         self.server_stats(pool, server).server_connections.add(1);
         self.mark(id);
         if self.server(pool, server).hold == Hold::Outage {
@@ -66,12 +72,15 @@ impl Backends {
         let done = connection.state == State::Retiring && connection.fifo.is_empty();
         let first = batch.replies > 0 && !std::mem::replace(&mut connection.proven, true);
         if first {
-            self.handle_proof(pool, server, resp);
+            self.handle_proof(id, resp);
         }
         if batch.locked {
-            let failure = self.server(pool, server).failure(Cause::NoPassword);
-            let pool = &self.pools[usize::from(pool)].config.name;
-            tracing::warn!("pool {pool}: {failure}");
+            tracing::warn!(
+                pool = self.pool_name(pool),
+                server = self.server_name(pool, server),
+                address = %self.connections[id as usize].endpoint,
+                "server fails: {}", Cause::NoPassword
+            );
         }
         let stats = self.server_stats(pool, server);
         stats.responses.add(batch.replies);
@@ -95,13 +104,34 @@ impl Backends {
     }
 
     /// A connection gave its first reply: the server is well.
-    fn handle_proof(&mut self, pool: u16, server: u16, resp: Resp) {
-        let known = self.server_mut(pool, server);
-        let gate = &mut known.gates[resp as usize];
+    fn handle_proof(&mut self, id: ConnectionId, resp: Resp) {
+        let connection = &self.connections[id as usize];
+        let (pool, server) = (connection.pool, connection.server);
+        self.server_stats(pool, server).failing.set(0);
+        let gate = &mut self.server_mut(pool, server).gates[resp as usize];
         gate.open();
-        if let Some(cause) = gate.failure.take() {
-            tracing::info!("{} answers again (was: {cause})", known.who);
+        gate.failure = None;
+        if self.told(pool, server, resp).swap(0, Relaxed) != 0 {
+            tracing::info!(
+                pool = self.pool_name(pool),
+                server = self.server_name(pool, server),
+                address = %self.connections[id as usize].endpoint,
+                "server answers again"
+            );
         }
+    }
+
+    fn told(&self, pool: u16, server: u16, resp: Resp) -> &AtomicU64 {
+        let server = &self.topology.pools[usize::from(pool)].servers[usize::from(server)];
+        &server.told[resp as usize]
+    }
+
+    pub(super) fn pool_name(&self, pool: u16) -> &str {
+        &self.pools[usize::from(pool)].config.name
+    }
+
+    pub(super) fn server_name(&self, pool: u16, server: u16) -> &str {
+        &self.pools[usize::from(pool)].config.servers[usize::from(server)].name
     }
 
     fn report_failure(&mut self, pool: u16, server: u16) {
@@ -146,13 +176,23 @@ impl Backends {
             && lost.is_empty()
             && (stray.is_empty() || may_resend);
         if harmless {
-            tracing::debug!("{failure}, nothing was in flight");
+            tracing::debug!(
+                pool = self.pool_name(pool),
+                server = self.server_name(pool, server),
+                address = %self.connections[id as usize].endpoint,
+                "{}, nothing was in flight", failure.cause
+            );
         } else {
             if failure.blames_server() {
                 self.report_failure(pool, server);
+                if !proven {
+                    let stats = self.server_stats(pool, server);
+                    stats.connect_failures.add(1);
+                    stats.failing.set(1);
+                }
             }
             let requests = lost.len() + stray.entries.len();
-            self.log((pool, server), resp, &failure, requests);
+            self.log(id, resp, &failure.cause, requests);
         }
         self.bury(id, turn.buffers);
         for entry in lost {
@@ -184,14 +224,24 @@ impl Backends {
         self.end_renewal(pool, server, turn.now, turn.buffers);
     }
 
-    /// A failing server is reported once, not at every attempt to connect to it.
-    fn log(&self, (pool, server): (u16, u16), resp: Resp, failure: &Failure, lost: usize) {
-        let before = &self.server(pool, server).gates[resp as usize].failure;
-        if before.as_ref().is_some_and(|b| b.is_like(&failure.cause)) {
-            tracing::debug!("{failure}; {lost} requests");
+    /// A failing server is told of once, not by every worker and at every attempt to connect to it.
+    /// `requests`: queued or in flight on the connection that ended.
+    fn log(&self, id: ConnectionId, resp: Resp, cause: &Cause, requests: usize) {
+        let connection = &self.connections[id as usize];
+        let (pool, server) = (connection.pool, connection.server);
+        let names = (self.pool_name(pool), self.server_name(pool, server));
+        let address = &connection.endpoint;
+        let told = self.told(pool, server, resp);
+        let print = cause.fingerprint();
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                tracing::$level!(pool = names.0, server = names.1, %address, requests, $text)
+            };
+        }
+        if told.swap(print, Relaxed) == print {
+            line!(debug, "server still fails: {cause}");
         } else {
-            let pool = &self.pools[usize::from(pool)].config.name;
-            tracing::warn!("pool {pool}: {failure}; {lost} requests were queued or in flight");
+            line!(warn, "server fails: {cause}");
         }
     }
 
@@ -297,6 +347,7 @@ impl Backends {
                     // The probe, or the new address, knows better than our last attempt.
                     let gates = &mut self.pools[pool].servers[server].gates;
                     gates.iter_mut().for_each(Gate::open);
+                    self.stats.pools[pool].servers[server].failing.set(0);
                 }
             }
         }

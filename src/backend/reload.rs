@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::connection::{Connection, State};
+use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold, Pool, Server};
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
@@ -110,6 +111,9 @@ impl Backends {
             Hold::Symptom { .. } | Hold::Outage if !managed => Hold::Renewal,
             hold => hold,
         };
+        // What failed before says nothing about connections of another kind.
+        known.gates.iter_mut().for_each(Gate::open);
+        self.server_stats(pool, server).failing.set(0);
         for resp in [Resp::V2, Resp::V3] {
             let lanes = &mut self.server_mut(pool, server).lanes[resp as usize];
             let lanes = std::mem::replace(lanes, vec![None; count]);

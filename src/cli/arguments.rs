@@ -1,16 +1,17 @@
 //! The command line as written: nutcracker's options and ours.
 //!
-//! One entry per option feeds the parser and the help. What the options do is `app`'s and the
-//! sub-commands' business; `mistake.rs` words what is wrong with them.
+//! One entry per option feeds the parser and the help; sub-commands have theirs in `commands.rs`. What the
+//! options do is `app`'s and the sub-commands' business; `mistake.rs` words what is wrong with them.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
+use super::commands::Command;
 use super::mistake::Mistake;
-use crate::app::Level;
+use crate::app::{Level, LogFormat};
 
 pub const PROGRAM: &str = "nuthatch";
 
@@ -27,7 +28,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch sentinel [OPTIONS]\n       nuthatch reload [OPTIONS]",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]\n       nuthatch reload [OPTIONS]\n       nuthatch generate completions|man [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -56,7 +57,8 @@ pub struct Arguments {
     #[arg(short = 'D', long)]
     pub describe_stats: bool,
 
-    /// Log level from 0 to 11: 0-3 errors, 4 warnings, 5-6 notices, 7 debug, 8-11 trace
+    /// Log level from 0 to 11: 0 start and end only, 1-3 errors, 4 warnings, 5-6 notices, 7 debug, 8-11
+    /// trace
     #[arg(
         short = 'v', long, value_name = "N", default_value = "5",
         allow_negative_numbers = true,
@@ -67,6 +69,10 @@ pub struct Arguments {
     /// Log file, appended to; without it (or with an empty name) standard error
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<OsString>,
+
+    /// Form of log lines: human, or json with one object per line
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = log_format)]
+    pub log_format: LogFormat,
 
     /// Configuration file
     #[arg(
@@ -133,6 +139,25 @@ pub struct Arguments {
     )]
     pub shutdown_timeout: u64,
 
+    /// Take over the listening sockets of the process that has this path, without a refused connection,
+    /// and hand them to the next one; the same on every start
+    #[arg(long, value_name = "PATH")]
+    pub handover: Option<PathBuf>,
+
+    /// How long clients may stay after a hand-over or SIGUSR1
+    #[arg(
+        long, value_name = "MS", default_value = "60000",
+        allow_negative_numbers = true, value_parser = |text: &str| number("--drain-timeout", text),
+    )]
+    pub drain_timeout: u64,
+
+    /// How long clients with nothing to do may stay then; 0: as long as the others
+    #[arg(
+        long, value_name = "MS", default_value = "5000",
+        allow_negative_numbers = true, value_parser = |text: &str| number("--drain-idle", text),
+    )]
+    pub drain_idle: u64,
+
     /// Set by --daemonize on the process that goes on in the background.
     #[arg(long, hide = true)]
     pub detached: bool,
@@ -141,123 +166,11 @@ pub struct Arguments {
     pub command: Option<Command>,
 }
 
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Print on which server each key lives
-    ///
-    /// One line for each key, in columns separated by tabs: the key, the part of it that is hashed, its
-    /// hash in decimal and in hexadecimal, the server's name, and the server's address. All servers
-    /// count as alive; nothing is connected to. In keys, backslashes, control characters and bytes that
-    /// are not UTF-8 are written as \\, \t, \n, \r and \xNN.
-    #[command(args_override_self = true)]
-    Locate(LocateArguments),
-
-    /// Print what each sentinel says about the master of each server
-    ///
-    /// Asks all sentinels of all pools now. A block for each pool, a row for each server, in columns
-    /// separated by two or more spaces: state, the server's name, its master's name in Sentinel, the
-    /// configured address, what each sentinel says (address, epoch, flags, or why it says nothing), and
-    /// what the node itself answers to ROLE. The state is ok, ! if somebody disagrees or the node is no
-    /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
-    #[command(args_override_self = true)]
-    Sentinel(SentinelArguments),
-
-    /// Let a running proxy read its configuration again
-    ///
-    /// Checks the file as -t does, sends SIGHUP to the process, waits for the outcome on its statistics
-    /// port, and prints every change, or why the running configuration stays. Exits with 0 if the file is in
-    /// use, else with 1.
-    #[command(args_override_self = true)]
-    Reload(ReloadArguments),
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct ReloadArguments {
-    /// Configuration file of the process
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "FILE",
-        default_value = "conf/nutcracker.yml"
-    )]
-    pub conf_file: PathBuf,
-
-    /// File with the process id
-    #[arg(short = 'p', long, value_name = "FILE")]
-    pub pid_file: Option<PathBuf>,
-
-    /// The process id, instead of a file with it
-    #[arg(long, value_name = "N")]
-    pub pid: Option<i32>,
-
-    /// Port of the process's statistics listener
-    #[arg(
-        short = 's', long, value_name = "N", default_value = "22222",
-        allow_negative_numbers = true, value_parser = stats_port,
-    )]
-    pub stats_port: u16,
-
-    /// Address of the process's statistics listener
-    #[arg(short = 'a', long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub stats_addr: String,
-
-    /// Print this help and exit
-    #[arg(short = 'h', long, action = ArgAction::Help)]
-    help: Option<bool>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct SentinelArguments {
-    /// Configuration file
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "FILE",
-        default_value = "conf/nutcracker.yml"
-    )]
-    pub conf_file: PathBuf,
-
-    /// Pool to ask about [default: all that have sentinels]
-    #[arg(long, value_name = "NAME")]
-    pub pool: Option<String>,
-
-    /// Print this help and exit
-    #[arg(short = 'h', long, action = ArgAction::Help)]
-    help: Option<bool>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct LocateArguments {
-    /// Configuration file
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "FILE",
-        default_value = "conf/nutcracker.yml"
-    )]
-    pub conf_file: PathBuf,
-
-    /// Pool to look in; not needed if the file has just one
-    #[arg(long, value_name = "NAME")]
-    pub pool: Option<String>,
-
-    /// Leave out the line that names the columns
-    #[arg(long)]
-    pub no_header: bool,
-
-    // clap's own flag is off for the program, whose -h has to win over -t, and thereby here too.
-    /// Print this help and exit
-    #[arg(short = 'h', long, action = ArgAction::Help)]
-    help: Option<bool>,
-
-    /// Keys; none or - reads them from standard input, one per line
-    #[arg(value_name = "KEY")]
-    pub keys: Vec<OsString>,
-}
-
-const AFTER_HELP: &str = "\
-Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGHUP \
-reopens the log file and reads the configuration again; SIGTTIN and SIGTTOU raise and lower the log level.";
+/// Also the manual page's section about them.
+pub const AFTER_HELP: &str = "\
+Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGUSR1 \
+stops when the clients have left, accepting no more; SIGHUP reopens the log file and reads the configuration \
+again; SIGTTIN and SIGTTOU raise and lower the log level.";
 
 /// Parses `arguments`, the program's name first.
 ///
@@ -293,7 +206,17 @@ fn number(option: &str, text: &str) -> Result<u64, String> {
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
-fn stats_port(text: &str) -> Result<u16, String> {
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!(
+            "option --log-format value '{text}' is neither human nor json"
+        )),
+    }
+}
+
+pub(super) fn stats_port(text: &str) -> Result<u16, String> {
     let value = number("-s", text)?;
     match u16::try_from(value) {
         Ok(port) if port != 0 => Ok(port),
@@ -414,6 +337,21 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn log_formats_are_human_and_json() {
+        let format = |line| parse_line(line).map(|arguments| arguments.log_format);
+        assert_eq!(format("-v 5").unwrap(), LogFormat::Human);
+        assert_eq!(format("--log-format json").unwrap(), LogFormat::Json);
+        assert_eq!(format("--log-format=human").unwrap(), LogFormat::Human);
+        let Err(Mistake::Wrong(said)) = format("--log-format JSON") else {
+            panic!("it is refused");
+        };
+        assert_eq!(
+            said,
+            "option --log-format value 'JSON' is neither human nor json"
+        );
     }
 
     #[test]

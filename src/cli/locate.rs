@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::arguments::{LocateArguments, PROGRAM};
+use super::arguments::PROGRAM;
+use super::commands::LocateArguments;
 use super::mistake::nearest;
 use crate::config::{self, Config};
 use crate::distribution::Distribution;
@@ -131,7 +132,7 @@ fn no_server(distribution: Distribution) -> &'static str {
 
 /// A field of the table: printable text as it is, without tabs and ends of line, and so that no two keys
 /// look the same.
-fn escaped(bytes: &[u8]) -> String {
+pub(super) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {

@@ -35,6 +35,9 @@ fn wording(command: &clap::Command, error: &clap::Error) -> String {
             }
         }
         (ErrorKind::InvalidValue, Some(argument)) => {
+            if let Some(given) = text(ContextKind::InvalidValue).filter(|given| !given.is_empty()) {
+                return invalid_value(argument, given, error);
+            }
             if let Some(option) = find_option(command, argument) {
                 return missing_value(option);
             }
@@ -42,9 +45,13 @@ fn wording(command: &clap::Command, error: &clap::Error) -> String {
         (ErrorKind::UnknownArgument, Some(argument)) => {
             return unknown_argument(argument, text(ContextKind::SuggestedArg));
         }
-        // The one option that requires another.
         (ErrorKind::MissingRequiredArgument, _) => {
-            return "option --live goes with -t (--test-conf) only".to_owned();
+            if let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) {
+                return missing_arguments(missing);
+            }
+        }
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, _) => {
+            return "a sub-command is missing".to_owned();
         }
         (ErrorKind::InvalidSubcommand, _) => {
             let given = text(ContextKind::InvalidSubcommand).unwrap_or_default();
@@ -71,6 +78,24 @@ pub(super) fn nearest<'n>(wanted: &str, names: &[&'n str]) -> Option<&'n str> {
     near.map(|(_, name)| name)
 }
 
+fn missing_arguments(missing: &[String]) -> String {
+    match missing {
+        // The one option that requires another.
+        [option] if option == "--test-conf" => {
+            "option --live goes with -t (--test-conf) only".to_owned()
+        }
+        _ => format!("{} is missing", missing.join(", ")),
+    }
+}
+
+fn invalid_value(argument: &str, given: &str, error: &clap::Error) -> String {
+    let accepted = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => format!("; accepted: {}", values.join(", ")),
+        _ => String::new(),
+    };
+    format!("'{given}' is not a valid {argument}{accepted}")
+}
+
 fn unknown_argument(given: &str, meant: Option<&str>) -> String {
     let meant = match meant {
         Some(meant) => format!(", did you mean '{meant}'?"),
@@ -85,10 +110,11 @@ fn unknown_argument(given: &str, meant: Option<&str>) -> String {
 
 /// The option that clap shows as `shown`, for instance `--conf-file <FILE>`.
 fn find_option<'c>(command: &'c clap::Command, shown: &str) -> Option<&'c clap::Arg> {
-    let commands = std::iter::once(command).chain(command.get_subcommands());
-    commands
-        .flat_map(clap::Command::get_arguments)
+    let mut below = command.get_subcommands();
+    command
+        .get_arguments()
         .find(|argument| argument.to_string() == shown)
+        .or_else(|| below.find_map(|command| find_option(command, shown)))
 }
 
 fn missing_value(option: &clap::Arg) -> String {
@@ -101,6 +127,7 @@ fn missing_value(option: &clap::Arg) -> String {
     let value_name = option.get_value_names().and_then(<[_]>::first);
     let wanted = match value_name.map(clap::builder::Str::as_str) {
         Some("FILE") => "a file name",
+        Some("DIR") => "a directory",
         Some("N" | "MS") => "a number",
         Some("BYTES") => "a non-zero number",
         Some("SIZE") => "a size",
@@ -166,8 +193,23 @@ mod tests {
             ),
             ("--workers", "option --workers requires a number"),
             ("--live", "option --live goes with -t (--test-conf) only"),
+            ("plan", "--from <FILE>, --to <FILE> is missing"),
+            ("plan --from a", "--to <FILE> is missing"),
+            ("plan --from", "option --from requires a file name"),
+            (
+                "plan --from a --to b --format xml",
+                "option --format value 'xml' is neither text nor json",
+            ),
             ("locate -c", "option -c requires a file name"),
             ("locate --pool", "option --pool requires a string"),
+            (
+                "generate completions tcsh",
+                "'tcsh' is not a valid <SHELL>; accepted: bash,",
+            ),
+            ("generate completions", "<SHELL> is missing"),
+            ("generate man", "--out <DIR> is missing"),
+            ("generate man --out", "option --out requires a directory"),
+            ("generate", "a sub-command is missing"),
         ] {
             let text = mistake(line);
             assert!(text.starts_with(words), "{line}: {text}");

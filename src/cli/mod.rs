@@ -1,13 +1,16 @@
 //! The program's face: which of its modes a command line asks for, what is printed where, exit codes.
 //!
-//! What was asked for (help, version, counters, places of keys, words of sentinels) goes to standard
+//! What was asked for (help, version, counters, places of keys, plans, words of sentinels) goes to standard
 //! output, all else to standard error. nutcracker prints everything on standard error. As in nutcracker `-h`, `-V` and `-D`
 //! win over `-t`, and that over running; every failure exits with 1.
 
 mod arguments;
+mod commands;
+mod generate;
 mod live;
 mod locate;
 mod mistake;
+mod plan;
 mod reload;
 mod sentinel;
 
@@ -17,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use arguments::{Arguments, Command, PROGRAM};
+use arguments::{Arguments, PROGRAM};
+use commands::Command;
 use mistake::Mistake;
 
 use crate::app::{self, Options};
@@ -35,8 +39,10 @@ pub fn main() -> ExitCode {
     };
     match &arguments.command {
         Some(Command::Locate(arguments)) => return locate::run(arguments),
+        Some(Command::Plan(arguments)) => return plan::run(arguments),
         Some(Command::Sentinel(arguments)) => return sentinel::run(arguments),
         Some(Command::Reload(arguments)) => return reload::run(arguments),
+        Some(Command::Generate(arguments)) => return generate::run(arguments),
         None => {}
     }
     if arguments.help || arguments.version || arguments.describe_stats {
@@ -104,6 +110,12 @@ fn test_configuration(file: &Path, live: bool) -> ExitCode {
     }
 }
 
+/// More than a timer takes is as good as the most it takes.
+fn milliseconds(number: u64) -> Duration {
+    const MOST: Duration = Duration::from_secs(365 * 86400);
+    Duration::from_millis(number).min(MOST)
+}
+
 fn options(arguments: Arguments) -> Options {
     let without_effect = arguments
         .mbuf_size
@@ -116,12 +128,18 @@ fn options(arguments: Arguments) -> Options {
             .filter(|file| !file.is_empty())
             .map(PathBuf::from),
         level: arguments.verbose,
+        log_format: arguments.log_format,
         pid_file: arguments.pid_file,
         stats_host: arguments.stats_addr,
         stats_port: arguments.stats_port,
         workers: arguments.workers,
         max_memory: arguments.max_memory,
         shutdown_timeout: Duration::from_millis(arguments.shutdown_timeout),
+        patience: app::Patience {
+            total: milliseconds(arguments.drain_timeout),
+            idle: (arguments.drain_idle > 0).then(|| milliseconds(arguments.drain_idle)),
+        },
+        handover: arguments.handover,
         life: match (arguments.detached, arguments.daemonize) {
             (true, _) => app::Life::Detached,
             (false, true) => app::Life::Daemonize { flag: "--detached" },

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::arguments::{PROGRAM, ReloadArguments};
+use super::arguments::PROGRAM;
+use super::commands::ReloadArguments;
 use super::test_configuration;
 
 /// For the process to take the file over: it may look up names and reach new servers meanwhile.

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::arguments::{PROGRAM, SentinelArguments};
+use super::arguments::PROGRAM;
+use super::commands::SentinelArguments;
 use super::locate::unknown_pool;
 use super::mistake::nearest;
 use super::{print, runtime};
@@ -235,7 +236,7 @@ pub(super) fn identity_problem(survey: &Survey, subject: &Subject) -> Option<Str
     }
 }
 
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

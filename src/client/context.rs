@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::Peer;
 use super::pipeline::Pipeline;
 use crate::backend::{Backends, ConnectionId, Failure, Fate};
 use crate::buffer::BufferPool;
@@ -15,6 +16,7 @@ use crate::protocol::redis::write;
 pub(super) struct Session {
     /// Answer to CLIENT ID; unique in the process.
     pub id: u64,
+    pub peer: Peer,
     pub authenticated: bool,
     pub resp: Resp,
     pub name: Box<[u8]>,

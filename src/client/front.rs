@@ -8,9 +8,10 @@ use bytes::BytesMut;
 use slab::Slab;
 
 use super::context::{After, Context, Scratch, Session};
+use super::farewell::Farewell;
 use super::pipeline::Pipeline;
 use super::source::{Source, handle_inline, refuse_input, scan_limits};
-use super::{Client, ClientId, Clients, Direct, Pause, State};
+use super::{Client, ClientId, Clients, Direct, Pause, Peer, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
@@ -48,9 +49,9 @@ pub struct Front {
     pub(super) configs: Vec<Arc<PoolConfig>>,
     /// RESP form of an inline request.
     inline: Vec<u8>,
-    stats: Arc<WorkerStats>,
+    pub(super) stats: Arc<WorkerStats>,
     next_id: u64,
-    pub(super) draining: bool,
+    pub(super) farewell: Farewell,
     memory_limit: usize,
 }
 
@@ -85,7 +86,7 @@ impl Front {
             inline: Vec::new(),
             stats,
             next_id: first_id,
-            draining: false,
+            farewell: Farewell::No,
             memory_limit,
         }
     }
@@ -103,18 +104,23 @@ impl Front {
         &self.configs[usize::from(pool)]
     }
 
+    /// For log lines.
+    pub fn pool_name(&self, pool: u16) -> &str {
+        &self.config(pool).name
+    }
+
     /// A new client of `pool`.
-    pub fn open(&mut self, pool: u16) -> ClientId {
+    pub fn open(&mut self, pool: u16, peer: Peer) -> ClientId {
         let id = self.next_id;
         self.next_id += 1;
         self.clients.generation = self.clients.generation.wrapping_add(1);
         self.stats.pools[usize::from(pool)]
             .client_connections
             .add(1);
-        let state = if self.draining || self.config(pool).removed {
-            State::Closing
-        } else {
-            State::Open
+        let state = match self.farewell {
+            Farewell::Now => State::Closing,
+            _ if self.config(pool).removed => State::Closing,
+            _ => State::Open,
         };
         let client = Client {
             generation: self.clients.generation,
@@ -122,8 +128,11 @@ impl Front {
             state,
             pause: Pause::No,
             dirty: false,
+            heard: true,
+            may_leave: false,
             session: Session {
                 id,
+                peer,
                 authenticated: self.config(pool).redis_auth.is_none(),
                 resp: Resp::V2,
                 name: Box::default(),
@@ -247,6 +256,7 @@ impl Front {
         let stats = &self.stats.pools[pool];
         let mut taken = 0;
         client.need = 0;
+        client.heard = true;
         while client.state == State::Open {
             if client.is_pressed(limits, 2) {
                 client.pause = Pause::Pressure;
@@ -262,7 +272,7 @@ impl Front {
                 }
                 Err(error) => {
                     stats.protocol_errors.add(1);
-                    refuse_input(client, error, &mut self.buffers);
+                    refuse_input(client, error, config, &mut self.buffers);
                     break;
                 }
             };
@@ -293,7 +303,7 @@ impl Front {
                         }
                         Err(error) => {
                             stats.protocol_errors.add(1);
-                            refuse_input(client, error, &mut self.buffers);
+                            refuse_input(client, error, config, &mut self.buffers);
                             break;
                         }
                     }
@@ -363,7 +373,8 @@ impl Front {
         }
         let resumes = client.pause != Pause::No
             && client.may_resume(&self.clients.limits[usize::from(client.pool)]);
-        if resumes || client.is_finished() {
+        let leaves = self.farewell == Farewell::Soon && client.is_quiet();
+        if resumes || leaves || client.is_finished() {
             self.clients.woken.push(id);
         }
         self.account(id);
@@ -427,13 +438,8 @@ impl Front {
     /// Over the limit, whoever holds most goes first, as with Redis' client eviction.
     pub fn enforce_memory(&mut self) {
         for id in std::mem::take(&mut self.clients.overflowed) {
-            let pool = self
-                .clients
-                .table
-                .get(id as usize)
-                .map(|client| client.pool);
-            if let Some(pool) = pool {
-                self.count_overflow(pool, "unread replies exceed client_output_limit");
+            if let Some(client) = self.clients.table.get(id as usize) {
+                self.count_overflow(client, "unread replies exceed client_output_limit");
             }
         }
         let mut total = self.clients.buffered;
@@ -458,18 +464,18 @@ impl Front {
             client.state = State::Dead;
             total -= client.accounted;
             self.clients.woken.push(id as ClientId);
-            let pool = client.pool;
-            self.count_overflow(pool, "it held most when the memory limit was reached");
+            let client = &self.clients.table[id];
+            self.count_overflow(client, "it held most when the memory limit was reached");
         }
         self.stats
             .buffered_bytes
             .set((self.clients.buffered + self.backends.retained()) as u64);
     }
 
-    fn count_overflow(&self, pool: u16, why: &str) {
-        self.stats.pools[usize::from(pool)]
-            .output_limit_closed
-            .add(1);
-        tracing::warn!("pool {}: client closed: {why}", self.config(pool).name);
+    fn count_overflow(&self, client: &Client, why: &str) {
+        let stats = &self.stats.pools[usize::from(client.pool)];
+        stats.output_limit_closed.add(1);
+        let (pool, peer) = (self.pool_name(client.pool), client.session.peer);
+        tracing::warn!(pool, client = %peer, "client closed: {why}");
     }
 }

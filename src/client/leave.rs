@@ -1,5 +1,5 @@
-//! Clients that are to go: the process ends, or a reload of the configuration removed their pool. They take
-//! no more requests and end when they have what they are owed.
+//! Another configuration for clients: those of pools that are no longer there take no more requests and end
+//! when they have what they are owed. How clients leave at the end of the process is `farewell.rs`'s.
 
 use std::sync::Arc;
 
@@ -62,16 +62,5 @@ impl Front {
             }
         }
         count
-    }
-
-    /// No more requests from anyone; every client ends when it has what it is owed.
-    pub fn drain(&mut self) {
-        self.draining = true;
-        for (id, client) in &mut self.clients.table {
-            if client.state == State::Open {
-                client.state = State::Closing;
-            }
-            self.clients.woken.push(id as ClientId);
-        }
     }
 }

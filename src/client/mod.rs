@@ -2,17 +2,21 @@
 //!
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
 //! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
-//! order; [`Front`] ties clients and backends of a worker together, `leave.rs` lets clients go. All machines; the sockets are
-//! [`crate::worker`]'s.
+//! order; [`Front`] ties clients and backends of a worker together; `farewell.rs` sees clients off,
+//! `leave.rs` those of a pool that a reload removed. All machines; the sockets are [`crate::worker`]'s.
 
 #[cfg(test)]
 mod chaos_tests;
 mod context;
+mod farewell;
+#[cfg(test)]
+mod farewell_tests;
 mod front;
 #[cfg(test)]
 mod front_tests;
 mod leave;
 mod local;
+mod peer;
 mod pipeline;
 mod session;
 mod source;
@@ -24,6 +28,7 @@ use slab::Slab;
 
 pub use front::{Front, Step};
 pub use leave::Leaving;
+pub use peer::Peer;
 
 use crate::backend::{Call, Failure, Fate, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};
@@ -60,6 +65,10 @@ struct Client {
     state: State,
     pause: Pause,
     dirty: bool,
+    /// Bytes came since the last [`Front::sweep`], or replies were due then.
+    heard: bool,
+    /// It had nothing to do between the last two sweeps.
+    may_leave: bool,
     session: Session,
     scanner: RequestScanner,
     /// Bytes that are no complete request yet, or wait behind a pause.
@@ -78,6 +87,14 @@ impl Client {
             State::Closing => self.pipeline.pending() == 0 && self.pipeline.out.is_empty(),
             State::Dead => true,
         }
+    }
+
+    /// Are all its requests answered, and has it begun no other?
+    fn is_quiet(&self) -> bool {
+        self.state == State::Open
+            && self.pipeline.pending() == 0
+            && self.pipeline.out.is_empty()
+            && self.input.is_empty()
     }
 
     /// May the next request be taken?

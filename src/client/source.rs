@@ -6,7 +6,7 @@ use super::Client;
 use super::State;
 use super::context::{After, Context, Request};
 use crate::buffer::{BufferPool, SHARE_FROM};
-use crate::config::Limits;
+use crate::config::{Limits, PoolConfig};
 use crate::protocol::redis::inline;
 use crate::protocol::redis::scan::{
     Body, Frame, MAX_BULK, ProtocolError, RequestScanner, Scan, ScanLimits,
@@ -81,7 +81,13 @@ pub(super) fn scan_limits(authenticated: bool, limits: &Limits) -> ScanLimits {
 }
 
 /// Answers what can no longer be understood, behind the replies to all that could.
-pub(super) fn refuse_input(client: &mut Client, error: ProtocolError, buffers: &mut BufferPool) {
+pub(super) fn refuse_input(
+    client: &mut Client,
+    error: ProtocolError,
+    config: &PoolConfig,
+    buffers: &mut BufferPool,
+) {
+    client.log_protocol_error(config, &error);
     client.session.errors += 1;
     client.state = State::Closing;
     let text = format!("ERR Protocol error: {error}");

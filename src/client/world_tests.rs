@@ -248,7 +248,7 @@ impl World {
     }
 
     pub fn open(&mut self) -> ClientId {
-        let id = self.front.open(0);
+        let id = self.front.open(0, Peer::Unix);
         self.received.insert(id, Vec::new());
         id
     }

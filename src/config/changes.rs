@@ -18,17 +18,30 @@ pub struct Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pool {}: {}", quoted(&self.pool), self.what)?;
+        write!(f, "pool {}: {}", quoted(&self.pool), self.text())
+    }
+}
+
+impl Change {
+    /// Its line without the pool.
+    pub fn text(&self) -> String {
         match self.note {
-            Some(note) => write!(f, " ({note})"),
-            None => Ok(()),
+            Some(note) => format!("{} ({note})", self.what),
+            None => self.what.clone(),
         }
     }
 }
 
+/// When another value of a pool's key takes effect at a reload; `None`: at once and for all.
+pub fn takes_effect(key: &str) -> Option<&'static str> {
+    let note = SETTINGS.iter().find(|setting| setting.name == key)?.note;
+    note.filter(|note| *note != MOVES_KEYS)
+}
+
 const MOVES_KEYS: &str = "moves keys";
-const NEW_CLIENTS: &str = "for clients that connect from now on";
-const NEXT_START: &str = "takes effect at the next start";
+const NEW_CLIENTS: &str = "for clients that connect afterwards";
+const CLIENTS_STAY: &str = "clients that are in stay in";
+const NEXT_START: &str = "at the next start";
 
 /// `after` is merged from `before`, so that slots are the same.
 pub(super) fn between(before: &Config, after: &Config) -> Vec<Change> {
@@ -187,7 +200,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         name: "redis_auth",
         show: Show::Secret(|p| p.redis_auth.as_ref()),
-        note: Some("clients that are in stay in"),
+        note: Some(CLIENTS_STAY),
     },
     plain("redis_db", |p| p.redis_db.to_string()),
     plain("server_connections", |p| p.server_connections.to_string()),
@@ -206,6 +219,11 @@ const SETTINGS: &[Setting] = &[
     plain("client_output_limit", |p| {
         p.limits.client_output_limit.to_string()
     }),
+    noted(
+        "proxy_protocol",
+        |p| p.proxy_protocol.to_string(),
+        NEW_CLIENTS,
+    ),
     plain("sentinels", |p| {
         of_sentinel(p, |s| list(s.sentinels.iter().map(ToString::to_string)))
     }),
@@ -313,7 +331,7 @@ mod tests {
     }
 
     /// One line of a pool with sentinels and what is told when it is added.
-    const ONE_BY_ONE: [(&str, &str); 31] = [
+    const ONE_BY_ONE: [(&str, &str); 32] = [
         (
             "listen: 127.0.0.1:1",
             "listen 127.0.0.1:22121 -> 127.0.0.1:1",
@@ -329,11 +347,11 @@ mod tests {
         ("backlog: 9", "backlog 512 -> 9"),
         (
             "tcpkeepalive: true",
-            "tcpkeepalive false -> true (for clients that connect from now on)",
+            "tcpkeepalive false -> true (for clients that connect afterwards)",
         ),
         (
             "reuseport: true",
-            "reuseport false -> true (takes effect at the next start)",
+            "reuseport false -> true (at the next start)",
         ),
         ("preconnect: true", "preconnect false -> true"),
         (
@@ -357,6 +375,10 @@ mod tests {
         (
             "client_output_limit: 1mb",
             "client_output_limit 1073741824 -> 1048576",
+        ),
+        (
+            "proxy_protocol: true",
+            "proxy_protocol false -> true (for clients that connect afterwards)",
         ),
         ("sentinels: [h:2, h:3]", "sentinels [h:1] -> [h:2, h:3]"),
         ("sentinel_auth: geheim", "sentinel_auth set"),

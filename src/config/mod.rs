@@ -4,10 +4,10 @@
 //! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
 //! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of `servers`), `sentinel.rs`
 //! (the lists and mappings about Sentinel) and `value.rs` (one value); `traps.rs` warns of what is correct
-//! but hardly meant; `error.rs` words it all. `merge.rs` lays a file that was read again over the
-//! configuration that runs, `changes.rs` says what that changes, `current.rs` is what everybody may know of
-//! the configuration in use. Nothing here connects, listens or reads a clock; a name given to `listen` is
-//! resolved.
+//! but hardly meant; `error.rs` words it all; `shown.rs` writes a configuration down again. `merge.rs` lays
+//! a file that was read again over the configuration that runs, `changes.rs` says what that changes,
+//! `current.rs` is what everybody may know of the configuration in use. Nothing here connects, listens or
+//! reads a clock; a name given to `listen` is resolved.
 
 mod changes;
 mod current;
@@ -21,6 +21,7 @@ mod resolve;
 mod sentinel;
 mod server;
 mod settings;
+mod shown;
 mod traps;
 mod value;
 
@@ -35,11 +36,12 @@ use std::time::Duration;
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
 
-pub use changes::Change;
+pub use changes::{Change, takes_effect};
 pub use current::{Current, InUse, Outcome};
 pub use error::{ConfigErrors, Problem, Severity};
 pub use merge::{MergeError, Merged, merge};
 pub use options::{OPTIONS, OptionDoc};
+pub use shown::{MASK, effective};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -152,6 +154,8 @@ pub struct PoolConfig {
     /// At least 1.
     pub server_failure_limit: u32,
     pub limits: Limits,
+    /// Every connection has to begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
     /// Ordered as [`Config::pools`], see [`PoolConfig::live`]. At least one.

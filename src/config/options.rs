@@ -332,6 +332,16 @@ pub const OPTIONS: &[OptionDoc] = &[
         ..KEY
     },
     OptionDoc {
+        name: "proxy_protocol",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "Each connection begins with a PROXY protocol header, version 1 or 2, and logs show the \
+              address in it. One without a header within 5 s is closed.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.proxy_protocol = on)),
+        ..KEY
+    },
+    OptionDoc {
         name: "sentinels",
         absent: "servers stay at their addresses",
         accepted: sentinel::SENTINEL_ACCEPTED,

@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub server_retry_timeout: Duration,
     pub server_failure_limit: u32,
     pub limits: Limits,
+    pub proxy_protocol: bool,
     /// Without sentinels if there are none.
     pub sentinel: SentinelConfig,
 }
@@ -49,6 +50,7 @@ impl Default for Settings {
             server_retry_timeout: Duration::from_secs(30),
             server_failure_limit: 2,
             limits: Limits::default(),
+            proxy_protocol: false,
             sentinel: SentinelConfig::new(Vec::new()),
         }
     }
@@ -82,6 +84,7 @@ impl Settings {
             server_retry_timeout: self.server_retry_timeout,
             server_failure_limit: self.server_failure_limit,
             limits: self.limits,
+            proxy_protocol: self.proxy_protocol,
             sentinel: Some(self.sentinel).filter(|sentinel| !sentinel.sentinels.is_empty()),
             servers,
         }

@@ -1,6 +1,6 @@
 //! twemproxy's ketama: up to 160 points per server of average weight on a circle of 2^32.
 
-use super::Member;
+use super::{HASHES, Member};
 
 /// What a server of average weight owns, but for rounding.
 const POINTS_PER_SERVER: f32 = 160.0;
@@ -43,6 +43,15 @@ impl Ketama {
     #[inline]
     pub(super) fn pick(&self, hash: u32) -> u16 {
         self.owners[self.points.partition_point(|&point| point < hash)]
+    }
+
+    /// Where each arc ends (exclusive), the next one's begin, and who owns it; the first begins at 0, the
+    /// last ends at [`HASHES`]. Some may be empty.
+    pub(super) fn arcs(&self) -> impl ExactSizeIterator<Item = (u64, u16)> {
+        (0..self.owners.len()).map(|at| {
+            let end = self.points.get(at).map(|&point| u64::from(point) + 1);
+            (end.unwrap_or(HASHES), self.owners[at])
+        })
     }
 
     pub(super) fn points(&self, index: u16) -> usize {

@@ -1,15 +1,21 @@
 //! From a hash to a server: twemproxy's ketama, modula and random. Pure.
 //!
-//! Builds and searches rings over the servers it is given; who is live and when to build anew is the
-//! topology's to know.
+//! Builds and searches rings over the servers it is given, and compares two of them (`overlap.rs`); who is
+//! live and when to build anew is the topology's to know.
 
 mod ketama;
 mod modula;
+mod overlap;
 mod random;
 
 use ketama::Ketama;
 use modula::Modula;
 use random::Random;
+
+pub use overlap::{Pairs, overlap};
+
+/// One past the largest hash.
+const HASHES: u64 = 1 << 32;
 
 /// How a pool spreads hashes over its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

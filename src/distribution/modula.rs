@@ -1,14 +1,12 @@
 //! twemproxy's modula: each server owns as many slots as its weight, a hash is a slot modulo their number.
 
-use super::Member;
-
-/// One past the largest hash. No slot from here on is ever chosen.
-const HASHES: u64 = 1 << 32;
+use super::{HASHES, Member};
 
 /// Memory goes with the members, not with their weights (twemproxy spells out every slot).
 #[derive(Clone, Debug)]
 pub(super) struct Modula {
-    /// Where each member's slots end (exclusive) and the next one's begin; ascending, up to [`HASHES`].
+    /// Where each member's slots end (exclusive) and the next one's begin; ascending, up to [`HASHES`]: no
+    /// slot from there on is ever chosen.
     ends: Vec<u64>,
     owners: Vec<u16>,
     slots: u64,
@@ -37,6 +35,20 @@ impl Modula {
     pub(super) fn pick(&self, hash: u32) -> u16 {
         let slot = u64::from(hash) % self.slots;
         self.owners[self.ends.partition_point(|&end| end <= slot)]
+    }
+
+    /// After how many hashes the slots begin anew.
+    pub(super) fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// The slots of each member, as their begin and end (exclusive); some may be empty.
+    pub(super) fn runs(&self) -> impl ExactSizeIterator<Item = (u64, u64, u16)> + Clone {
+        let owners = self.owners.iter().enumerate();
+        owners.map(|(at, &owner)| {
+            let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            (start, self.ends[at], owner)
+        })
     }
 
     pub(super) fn points(&self, index: u16) -> usize {

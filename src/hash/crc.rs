@@ -31,11 +31,13 @@ pub(super) fn crc16(key: &[u8]) -> u32 {
     })
 }
 
-/// Bits 16 to 30 of the CRC-32 only, so below 2^15. Under ketama nearly every key then finds the same ring
+pub(super) const CRC32_VALUES: u64 = 1 << 15;
+
+/// Bits 16 to 30 of the CRC-32 only, so below [`CRC32_VALUES`]. Under ketama nearly every key then finds the same ring
 /// point; that is nutcracker's behaviour too.
 #[inline]
 pub(super) fn crc32(key: &[u8]) -> u32 {
-    (crc32a(key) >> 16) & 0x7fff
+    (crc32a(key) >> 16) & (CRC32_VALUES as u32 - 1)
 }
 
 #[inline]

@@ -69,6 +69,14 @@ impl Hash {
         Hash::ALL.into_iter().find(|h| h.name() == name)
     }
 
+    /// One past the largest value that [`hash`](Hash::hash) gives.
+    pub fn values(self) -> u64 {
+        match self {
+            Hash::Crc32 => crc::CRC32_VALUES,
+            _ => 1 << 32,
+        }
+    }
+
     /// The hash of `key` by twemproxy's definition.
     ///
     /// The pool-level rule "an empty key hashes to 0" is the caller's (`topology::Pool`), not ours.

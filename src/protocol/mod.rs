@@ -1,3 +1,4 @@
 //! Wire protocols. Pure: bytes in, verdicts out.
 
+pub mod proxy;
 pub mod redis;

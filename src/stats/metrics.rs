@@ -1,8 +1,12 @@
-//! The one table of metrics: name, description and where the value is counted.
+//! The one table of metrics: name, description, kind and where the value is counted.
 //!
-//! The stats JSON and the `-D` text are both made from it, so they cannot disagree. What is twemproxy's
-//! comes first in each list, in its order and words (`nc_stats.h`); ours follows.
+//! The stats JSON, the `-D` text and `/metrics` are all made from it, so they cannot disagree. What is
+//! twemproxy's comes first in each list, in its order and words (`nc_stats.h`); ours follows.
+//!
+//! A line is a counter unless it stands in [`gauge`] or [`time`]. Its name for Prometheus is
+//! made of `name` by `series.rs`; [`called`] gives another where that would not do.
 
+use super::series::Kind;
 use super::{
     ControlPoolStats, ControlServerStats, Counter, PoolStats, ServerStats, Stats, WorkerStats,
 };
@@ -12,17 +16,29 @@ use super::{
 pub struct Metric<R> {
     pub name: &'static str,
     pub description: &'static str,
+    pub kind: Kind,
+    /// What stands for `name` in [`Metric::family`].
+    pub(super) series: &'static str,
     read: R,
 }
 
 /// Who counts a value that exists per pool or per server: `W` is a worker's part, `C` the control
 /// thread's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Source<W, C> {
     /// The value is the sum over all workers.
     Workers(fn(&W) -> &Counter),
     Control(fn(&C) -> &Counter),
 }
+
+// Derived, they would ask the same of `W` and `C`.
+impl<W, C> Clone for Source<W, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W, C> Copy for Source<W, C> {}
 
 pub type ProcessMetric = Metric<fn(&Stats) -> u64>;
 pub type PoolMetric = Metric<Source<PoolStats, ControlPoolStats>>;
@@ -30,29 +46,35 @@ pub type ServerMetric = Metric<Source<ServerStats, ControlServerStats>>;
 
 /// Values of the whole process.
 pub const PROCESS: &[ProcessMetric] = &[
-    process(
-        "total_connections",
-        "# connections ever: clients, servers and listeners",
-        total_connections,
+    called(
+        "connections",
+        process(
+            "total_connections",
+            "# connections ever: clients, servers and listeners",
+            total_connections,
+        ),
     ),
-    process(
-        "curr_connections",
-        "# open connections: clients, servers and listeners",
-        current_connections,
+    called(
+        "open_connections",
+        gauge(process(
+            "curr_connections",
+            "# open connections: clients, servers and listeners",
+            current_connections,
+        )),
     ),
-    process("workers", "# worker threads", |stats| {
+    gauge(process("workers", "# worker threads", |stats| {
         stats.workers.len() as u64
-    }),
-    process(
+    })),
+    gauge(process(
         "topology_version",
         "# times the servers' addresses or the ring changed",
         |stats| stats.control.topology_version.get(),
-    ),
-    process(
+    )),
+    gauge(process(
         "config_generation",
         "# configurations that changed something, the first one included",
         |stats| stats.control.config_generation.get(),
-    ),
+    )),
     process(
         "config_reloads",
         "# times the configuration was read again and taken over",
@@ -63,16 +85,19 @@ pub const PROCESS: &[ProcessMetric] = &[
         "# times the configuration was read again and refused",
         |stats| stats.control.config_reload_failures.get(),
     ),
-    process(
-        "config_loaded_at",
-        "timestamp when the configuration in use was read, in seconds since epoch",
-        |stats| stats.control.config_loaded_at.get(),
+    called(
+        "config_loaded",
+        time(process(
+            "config_loaded_at",
+            "timestamp when the configuration in use was read in usec since epoch",
+            |stats| stats.control.config_loaded_at.get(),
+        )),
     ),
-    process(
+    gauge(process(
         "buffered_bytes",
         "current bytes in the buffers of clients and servers",
         |stats| sum(&stats.workers, |worker| &worker.buffered_bytes),
-    ),
+    )),
 ];
 
 /// Values of one pool.
@@ -80,23 +105,29 @@ pub const POOL: &[PoolMetric] = &[
     workers("client_eof", "# eof on client connections", |pool| {
         &pool.client_eof
     }),
-    workers("client_err", "# errors on client connections", |pool| {
-        &pool.client_err
-    }),
-    workers(
+    called(
+        "client_errors",
+        workers("client_err", "# errors on client connections", |pool| {
+            &pool.client_err
+        }),
+    ),
+    gauge(workers(
         "client_connections",
         "# active client connections",
         |pool| &pool.client_connections,
-    ),
+    )),
     control(
         "server_ejects",
         "# times backend server was ejected",
         |pool| &pool.server_ejects,
     ),
-    workers(
-        "forward_error",
-        "# times we encountered a forwarding error",
-        |pool| &pool.forward_error,
+    called(
+        "forward_errors",
+        workers(
+            "forward_error",
+            "# times we encountered a forwarding error",
+            |pool| &pool.forward_error,
+        ),
     ),
     workers(
         "fragments",
@@ -131,40 +162,62 @@ pub const POOL: &[PoolMetric] = &[
         "# clients closed for malformed input",
         |pool| &pool.protocol_errors,
     ),
-    control(
+    workers(
+        "proxy_protocol_errors",
+        "# clients closed for a missing or malformed PROXY protocol header",
+        |pool| &pool.proxy_protocol_errors,
+    ),
+    gauge(control(
         "sentinels_up",
         "# sentinels that are connected and subscribed to",
         |pool| &pool.sentinels_up,
-    ),
-    control(
+    )),
+    gauge(control(
         "sentinels_known",
         "# sentinels known, configured or learned from others",
         |pool| &pool.sentinels_known,
-    ),
+    )),
+    gauge(control(
+        "listening",
+        "sockets on which clients can connect, 1 or, while draining, 0",
+        |pool| &pool.listening,
+    )),
 ];
 
 /// Values of one server of a pool.
 pub const SERVER: &[ServerMetric] = &[
-    workers("server_eof", "# eof on server connections", |server| {
-        &server.server_eof
-    }),
-    workers("server_err", "# errors on server connections", |server| {
-        &server.server_err
-    }),
-    workers(
-        "server_timedout",
-        "# timeouts on server connections",
-        |server| &server.server_timedout,
+    called(
+        "connection_eof",
+        workers("server_eof", "# eof on server connections", |server| {
+            &server.server_eof
+        }),
     ),
-    workers(
+    called(
+        "connection_errors",
+        workers("server_err", "# errors on server connections", |server| {
+            &server.server_err
+        }),
+    ),
+    called(
+        "connection_timeouts",
+        workers(
+            "server_timedout",
+            "# timeouts on server connections",
+            |server| &server.server_timedout,
+        ),
+    ),
+    gauge(workers(
         "server_connections",
         "# active server connections",
         |server| &server.server_connections,
-    ),
-    control(
-        "server_ejected_at",
-        "timestamp when server was ejected in usec since epoch",
-        |server| &server.server_ejected_at,
+    )),
+    called(
+        "ejected",
+        time(control(
+            "server_ejected_at",
+            "timestamp when server was ejected in usec since epoch",
+            |server| &server.server_ejected_at,
+        )),
     ),
     workers("requests", "# requests", |server| &server.requests),
     workers("request_bytes", "total request bytes", |server| {
@@ -174,22 +227,32 @@ pub const SERVER: &[ServerMetric] = &[
     workers("response_bytes", "total response bytes", |server| {
         &server.response_bytes
     }),
-    workers("in_queue", "# requests in incoming queue", |server| {
-        &server.in_queue
-    }),
-    workers(
+    called(
+        "in_queue_requests",
+        gauge(workers(
+            "in_queue",
+            "# requests in incoming queue",
+            |server| &server.in_queue,
+        )),
+    ),
+    gauge(workers(
         "in_queue_bytes",
         "current request bytes in incoming queue",
         |server| &server.in_queue_bytes,
+    )),
+    called(
+        "out_queue_requests",
+        gauge(workers(
+            "out_queue",
+            "# requests in outgoing queue",
+            |server| &server.out_queue,
+        )),
     ),
-    workers("out_queue", "# requests in outgoing queue", |server| {
-        &server.out_queue
-    }),
-    workers(
+    gauge(workers(
         "out_queue_bytes",
         "current request bytes in outgoing queue",
         |server| &server.out_queue_bytes,
-    ),
+    )),
     control(
         "server_ejects",
         "# times this server was ejected",
@@ -210,16 +273,19 @@ pub const SERVER: &[ServerMetric] = &[
         "# times requests were held for a failover",
         |server| &server.holds,
     ),
-    workers(
-        "held",
-        "# requests that wait for a failover, also in in_queue",
-        |server| &server.held,
+    called(
+        "held_requests",
+        gauge(workers(
+            "held",
+            "# requests that wait for a failover, also in in_queue",
+            |server| &server.held,
+        )),
     ),
-    workers(
+    gauge(workers(
         "held_bytes",
         "current request bytes that wait for a failover",
         |server| &server.held_bytes,
-    ),
+    )),
     workers(
         "resent",
         "# requests sent once more after a refusal or a lost connection",
@@ -229,6 +295,11 @@ pub const SERVER: &[ServerMetric] = &[
         "bounced",
         "# refusals kept from clients until the failover is over",
         |server| &server.bounced,
+    ),
+    workers(
+        "connect_failures",
+        "# server connections that failed before a first reply",
+        |server| &server.connect_failures,
     ),
 ];
 
@@ -240,6 +311,8 @@ const fn process(
     Metric {
         name,
         description,
+        kind: Kind::Counter,
+        series: name,
         read,
     }
 }
@@ -252,6 +325,8 @@ const fn workers<W, C>(
     Metric {
         name,
         description,
+        kind: Kind::Counter,
+        series: name,
         read: Source::Workers(counter),
     }
 }
@@ -264,8 +339,31 @@ const fn control<W, C>(
     Metric {
         name,
         description,
+        kind: Kind::Counter,
+        series: name,
         read: Source::Control(counter),
     }
+}
+
+/// It goes up and down.
+const fn gauge<R: Copy>(metric: Metric<R>) -> Metric<R> {
+    Metric {
+        kind: Kind::Gauge,
+        ..metric
+    }
+}
+
+/// It is a time.
+const fn time<R: Copy>(metric: Metric<R>) -> Metric<R> {
+    Metric {
+        kind: Kind::Time,
+        ..metric
+    }
+}
+
+/// It has another name for Prometheus.
+const fn called<R: Copy>(series: &'static str, metric: Metric<R>) -> Metric<R> {
+    Metric { series, ..metric }
 }
 
 impl ProcessMetric {

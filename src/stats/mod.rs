@@ -1,7 +1,7 @@
 //! What is counted, by whom, and in which unit.
 //!
 //! `metrics.rs` is the one table of names and descriptions, `report.rs` turns it into the stats JSON
-//! and the `-D` text. Nothing here listens or knows the time; that is the admin's.
+//! and the `-D` text, `series.rs` into names for Prometheus. Nothing here listens or knows the time; that is the admin's.
 //!
 //! Every counter has one writing thread, so an increment is a plain load and store; the admin thread
 //! reads at any moment. Names and meanings are twemproxy's where it has the counter (`nc_stats.h`).
@@ -13,6 +13,7 @@
 
 pub mod metrics;
 pub mod report;
+pub mod series;
 
 use std::ops::Index;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -67,6 +68,8 @@ pub struct PoolStats {
     pub client_requests: Counter,
     /// Clients closed for malformed input.
     pub protocol_errors: Counter,
+    /// Clients closed because they did not begin with a PROXY protocol header and had to.
+    pub proxy_protocol_errors: Counter,
     /// Clients closed because their unread replies reached `client_output_limit`, or for memory.
     pub output_limit_closed: Counter,
     /// Times a client was paused because it does not read or has too much unanswered.
@@ -97,6 +100,10 @@ pub struct ServerStats {
     pub resent: Counter,
     /// Refusals that clients did not see, because the request was kept for the new master.
     pub bounced: Counter,
+    /// Connections that failed before a first reply, by the server's fault.
+    pub connect_failures: Counter,
+    /// 1 from such a failure to the next reply or address, else 0.
+    pub failing: Counter,
 }
 
 /// What the control thread (listeners, topology) counts.
@@ -111,7 +118,7 @@ pub struct ControlStats {
     pub config_reloads: Counter,
     /// Configurations refused since the start.
     pub config_reload_failures: Counter,
-    /// When the file was read that is in use, seconds since the epoch (gauge).
+    /// When the file was read that is in use, microseconds since the epoch.
     pub config_loaded_at: Counter,
     pub pools: Slots<ControlPoolStats>,
 }
@@ -126,6 +133,8 @@ pub struct ControlPoolStats {
     pub sentinels_up: Counter,
     /// Sentinels of the pool, configured ones and those they told of (gauge).
     pub sentinels_known: Counter,
+    /// Sockets on which clients are accepted (gauge).
+    pub listening: Counter,
     pub servers: Slots<ControlServerStats>,
 }
 
@@ -139,6 +148,8 @@ pub struct ControlServerStats {
     pub holds: Counter,
     /// Microseconds since the epoch of the last ejection, never cleared; 0 = never.
     pub server_ejected_at: Counter,
+    /// How many of the workers' `connect_failures` are disproved: a probe found the server well since.
+    pub disproved: Counter,
 }
 
 /// What a pool and its servers are called in reports.
@@ -159,7 +170,7 @@ pub struct ServerName {
 /// Everything a report needs. `control` and each worker have every slot that `names` has.
 #[derive(Debug, Clone)]
 pub struct Stats {
-    /// Read and replaced on the control thread only.
+    /// Replaced on the control thread only.
     names: Arc<RwLock<Arc<[PoolNames]>>>,
     pub workers: Vec<Arc<WorkerStats>>,
     pub control: Arc<ControlStats>,
@@ -204,6 +215,24 @@ impl Stats {
         parts.fold((0, 0), |(requests, bytes), part| {
             (requests + part.held.get(), bytes + part.held_bytes.get())
         })
+    }
+}
+
+impl Stats {
+    /// Connections to a server that failed before a first reply, over all workers.
+    pub fn connect_failures(&self, pool: usize, server: usize) -> u64 {
+        let parts = self.workers.iter().map(|w| &w.pools[pool].servers[server]);
+        parts.map(|part| part.connect_failures.get()).sum()
+    }
+
+    /// Can a server not be reached, as far as anybody has tried? A worker that has not tried for long may
+    /// know less than one that has a connection, and both less than a probe.
+    pub fn is_failing(&self, pool: usize, server: usize) -> bool {
+        let parts = || self.workers.iter().map(|w| &w.pools[pool].servers[server]);
+        let control = &self.control.pools[pool].servers[server];
+        parts().any(|part| part.failing.get() > 0)
+            && !parts().any(|part| part.failing.get() == 0 && part.server_connections.get() > 0)
+            && self.connect_failures(pool, server) > control.disproved.get()
     }
 }
 

@@ -41,6 +41,7 @@ fn next_server(old_pool: &PoolConfig, old: &Server, pool: &PoolConfig, slot: usi
         Past::Endpoint if pool.servers[slot].removed || is_somewhere => Server {
             endpoint: old.endpoint.clone(),
             held: false,
+            told: Arc::clone(&old.told),
             ..fresh()
         },
         Past::Endpoint | Past::Nothing => fresh(),

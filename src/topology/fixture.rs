@@ -42,6 +42,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
             client_pending_limit: 1 << 10,
             client_output_limit: 1 << 26,
         },
+        proxy_protocol: false,
         sentinel: None,
         servers: servers
             .iter()

@@ -14,12 +14,13 @@
 //! A configuration that is read later changes it as one more publication: `configure.rs` says what of a
 //! server's state outlives that. Indices are slots, see `config/merge.rs`.
 //!
-//! `page.rs` shows it all as plain data.
+//! `page.rs` shows it all as plain data, `health.rs` judges whether pools and servers can be used.
 //!
 //! A key's place is a matter of the configuration and of who is live; no address is ever hashed here.
 
 pub mod configure;
 pub mod eject;
+pub mod health;
 pub mod page;
 pub mod publish;
 pub mod resolve;
@@ -36,7 +37,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::config::{Address, Config, PoolConfig, ServerConfig};
 use crate::distribution::{Member, Ring};
@@ -73,6 +74,9 @@ pub struct Server {
     /// Set by the topology task while it counts failures of this server, so that workers report
     /// the next success ([`Event::Answered`]) only when somebody wants to know. Shared by all snapshots.
     pub suspect: Arc<AtomicBool>,
+    /// Per protocol version what the log last said of this server's failing, 0 if it answers: workers
+    /// find out each for itself, the log hears it once. Shared by all snapshots.
+    pub told: Arc<[AtomicU64; 2]>,
 }
 
 /// Where a server is served now.
@@ -157,6 +161,7 @@ impl Server {
             // The sentinels are asked before the first request is sent.
             held: pool.sentinel.is_some(),
             suspect: Arc::default(),
+            told: Arc::default(),
         }
     }
 }

@@ -62,6 +62,8 @@ struct ReloadPart {
 #[derive(Debug, Serialize)]
 struct PoolPart {
     name: String,
+    /// The address clients connect to.
+    listen: String,
     /// Absent for a pool without sentinels.
     #[serde(skip_serializing_if = "Option::is_none")]
     sentinels: Option<Vec<SentinelPart>>,
@@ -121,6 +123,8 @@ struct ViewPart {
     /// Else the rest is its last word.
     reachable: bool,
     address: Option<String>,
+    /// Is that where the server is? Another way to write it counts as the same; null without either.
+    agrees: Option<bool>,
     epoch: Option<u64>,
     down: bool,
     failover_in_progress: bool,
@@ -210,6 +214,7 @@ fn pool_part(
     });
     PoolPart {
         name: pool.config.name.clone(),
+        listen: pool.config.listen.to_string(),
         servers: servers.collect(),
         sentinels: watcher.map(|watched| sentinel_parts(&watched.snapshot, at)),
     }
@@ -266,6 +271,7 @@ fn view_part(view: &ViewSnapshot, snapshot: &Snapshot) -> ViewPart {
         sentinel: name(view.sentinel, snapshot),
         reachable: view.reachable,
         address: view.says.as_ref().map(|(address, _)| address.to_string()),
+        agrees: view.agrees,
         epoch: view.says.as_ref().map(|(_, epoch)| *epoch),
         down: view.down,
         failover_in_progress: view.failover_in_progress,

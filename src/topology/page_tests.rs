@@ -33,6 +33,7 @@ fn shard(start: Instant) -> ShardSnapshot {
             sentinel: SentinelId(4),
             reachable: true,
             says: Some((node(2), 7)),
+            agrees: Some(true),
             down: false,
             failover_in_progress: true,
         }],
@@ -124,7 +125,7 @@ fn a_pool_without_sentinels_has_its_addresses_only() {
     let page = shown(shard(start), start);
     assert_eq!(
         page["pools"][0],
-        json!({"name": "pool", "servers": [
+        json!({"name": "pool", "listen": "127.0.0.1:0", "servers": [
             {"name": "server0", "address": "127.0.0.1:1", "endpoint": "127.0.0.1:1",
              "ejected": false},
             {"name": "server1", "address": "redis.example:2",
@@ -153,7 +154,7 @@ fn a_managed_server_has_its_sentinels_requests_and_switches() {
             "phase": "stable", "candidate": null, "hold_ends_in_ms": null,
             "held_requests": 3, "held_bytes": 300, "switches": 3,
             "views": [{"sentinel": "10.0.0.9:26379", "reachable": true,
-                "address": "10.0.0.1:2", "epoch": 7, "down": false,
+                "address": "10.0.0.1:2", "agrees": true, "epoch": 7, "down": false,
                 "failover_in_progress": true}],
             "history": [{"from": "10.0.0.1:1", "to": "10.0.0.1:2", "epoch": 7,
                 "via": "+promoted-slave", "sentinel": "forgotten",

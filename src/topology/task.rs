@@ -1,9 +1,11 @@
 //! The only writer of the topology: feeds the machines, probes, looks names up, publishes.
 //!
 //! It decides nothing: who leaves and returns is `eject.rs`'s, which address serves `resolve.rs`'s.
-//! `task/reload.rs` takes another configuration in, `task/probe.rs` asks ejected servers.
+//! `task/reload.rs` takes another configuration in, `task/probe.rs` asks servers how they are,
+//! `task/recovery.rs` those that fail.
 
 mod probe;
+mod recovery;
 mod reload;
 
 use std::io;
@@ -24,14 +26,17 @@ use super::page::{self, Moment, Page, Watched};
 use super::publish::{Publisher, Update};
 use super::resolve::{self, Resolver};
 use super::sentinel::task::{Decision, WatcherId, Watchers};
-use super::{Endpoint, Event, ServerId, Topology, sentinel};
+use super::{Event, ServerId, Topology, sentinel};
 use crate::config::{Config, Current, PoolConfig, ServerConfig};
+use crate::log::CHANGE;
 use crate::stats::{ControlStats, Stats};
 use probe::{ProbeError, probe};
 use reload::Reload;
 
 /// Most events handled before their outcome is published.
 const EVENT_BATCH: usize = 256;
+
+pub use recovery::watch_recovery;
 
 /// The ends of the topology task that others hold.
 pub struct TopologyHandle {
@@ -247,9 +252,11 @@ impl TopologyTask {
                 }
                 resolve::Action::Publish(update) => updates.push(update),
                 resolve::Action::Failing { host, reason } => {
-                    warn!(%host, reason, "host name cannot be resolved");
+                    warn!(target: CHANGE, %host, reason, "host name cannot be resolved");
                 }
-                resolve::Action::Recovered(host) => info!(%host, "host name is resolved again"),
+                resolve::Action::Recovered(host) => {
+                    info!(target: CHANGE, %host, "host name is resolved again");
+                }
             }
         }
         while let Some(action) = self.ejection.poll_action(now()) {
@@ -288,31 +295,40 @@ impl TopologyTask {
         let (pool_name, server_name) = (&pool.name, &server.name);
         let pool_stats = &self.stats.pools[usize::from(id.pool)];
         let server_stats = &pool_stats.servers[usize::from(id.server)];
+        let endpoint = self.publisher.current().server(id).map(|s| &s.endpoint);
+        let address = endpoint.map(tracing::field::display);
         match update {
             Update::Eject(_) => {
                 pool_stats.server_ejects.add(1);
                 server_stats.ejects.add(1);
                 server_stats.server_ejected_at.set(unix_micros());
                 warn!(
+                    target: CHANGE,
                     pool = pool_name,
                     server = server_name,
+                    address,
                     failures = pool.server_failure_limit,
-                    retry = ?pool.server_retry_timeout,
+                    retry_ms = pool.server_retry_timeout.as_millis() as u64,
                     "server ejected"
                 );
             }
             Update::Return(_) => {
                 pool_stats.server_returns.add(1);
                 server_stats.returns.add(1);
-                info!(pool = pool_name, server = server_name, "server returned");
+                info!(target: CHANGE, pool = pool_name, server = server_name, address, "server returned");
             }
-            Update::Endpoint(_, to) => {
-                let from = self.publisher.current().server(id).map(|s| &s.endpoint);
-                let from = from.map(Endpoint::to_string).unwrap_or_default();
-                info!(pool = pool_name, server = server_name, from, %to, "server has a new address");
+            Update::Endpoint(_, to) if pool.sentinel.is_none() => {
+                info!(
+                    target: CHANGE,
+                    pool = pool_name,
+                    server = server_name,
+                    address = %to,
+                    before = address,
+                    "server has a new address"
+                );
             }
             // Their watcher tells more.
-            Update::Hold(_) | Update::Release(_) => {}
+            Update::Endpoint(..) | Update::Hold(_) | Update::Release(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The socket of one client.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -10,8 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use super::header;
 use super::shared::Shared;
-use super::socket::{ReadHalf, WriteHalf};
+use super::socket::ReadHalf;
 use crate::client::{ClientId, Step};
 
 /// Bytes taken in one turn before others get theirs.
@@ -20,8 +22,9 @@ const FAIR_SHARE: usize = 128 * 1024;
 /// the kernel throw away what it has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How a client's connection ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// Both sides have said all they had to say.
     Eof,
     /// We closed first.
@@ -29,11 +32,29 @@ enum End {
     Broken,
 }
 
-/// Serves a client until it or we end the connection.
-pub(super) async fn run(shared: Rc<Shared>, pool: u16, mut reader: ReadHalf, writer: WriteHalf) {
-    let id = shared.open_client(pool, writer);
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            End::Eof => "by the client",
+            End::Goodbye => "by us, in order",
+            End::Broken => "the connection broke or was cut off",
+        })
+    }
+}
+
+/// Serves a client until it or we end the connection. `proxied`: a PROXY protocol header comes first.
+pub(super) async fn run(shared: Rc<Shared>, id: ClientId, proxied: bool, mut reader: ReadHalf) {
+    let header = match proxied {
+        // In memory of its own, that a client does not keep.
+        true => Box::pin(header::read(&shared, id, &mut reader)).await,
+        false => Ok(()),
+    };
     let mut eof = false;
-    let end = poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await;
+    let end = match header {
+        Ok(()) => poll_fn(|cx| drive(&shared, id, &mut reader, &mut eof, cx)).await,
+        Err(end) => end,
+    };
+    shared.front.borrow().log_closed(id, &end);
     let writer = shared.close_client(id, end != End::Broken);
     if end == End::Goodbye
         && let Some(mut writer) = writer
@@ -72,7 +93,13 @@ fn drive(
         };
         shared.kick();
         match read {
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                let mut front = shared.front.borrow_mut();
+                if !front.should_leave(id) || reader.has_unread() {
+                    return Poll::Pending;
+                }
+                front.leave(id);
+            }
             Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
             Poll::Ready(Ok(0)) => {
                 *eof = true;

@@ -6,6 +6,7 @@
 
 mod backend;
 mod client;
+mod header;
 mod shared;
 mod socket;
 
@@ -18,8 +19,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::LocalSet;
+use tokio::time::{Interval, interval};
 
-use crate::client::Front;
+use crate::client::{Front, Peer};
 use crate::stats::{Slots, WorkerStats};
 use crate::topology::{Event, Topology};
 use shared::Shared;
@@ -44,6 +46,10 @@ pub struct WorkerOptions {
 pub struct NewClient {
     pub pool: u16,
     pub socket: ClientSocket,
+    /// The socket's.
+    pub peer: Peer,
+    /// A PROXY protocol header has to come first.
+    pub proxied: bool,
 }
 
 pub enum ClientSocket {
@@ -53,6 +59,9 @@ pub enum ClientSocket {
 
 enum Order {
     Serve(NewClient),
+    /// Close clients that had nothing to do for this long.
+    CloseIdle(Duration),
+    SeeOff,
     Drain,
 }
 
@@ -111,6 +120,18 @@ impl Worker {
         self.clients.grow(pools);
     }
 
+    /// From now on clients are closed that have had nothing to do for `silence`, or up to twice that.
+    pub fn close_idle(&self, silence: Duration) {
+        // As below.
+        let _ = self.orders.send(Order::CloseIdle(silence));
+    }
+
+    /// From now on each client is closed in the first moment in which it is owed nothing.
+    pub fn see_off(&self) {
+        // As below.
+        let _ = self.orders.send(Order::SeeOff);
+    }
+
     /// Clients take no new request, get the replies they are owed and are closed; then the thread ends.
     pub fn drain(&self) {
         // A worker that is gone has drained.
@@ -151,6 +172,7 @@ async fn serve(
     };
     let served = Rc::new(served);
     let mut draining = false;
+    let mut sweeps = None;
     // Tasks, not clients: one that has been told goodbye may still have to read it.
     while !draining || served.tasks.get() > 0 {
         tokio::select! {
@@ -159,7 +181,7 @@ async fn serve(
                     // The client's pool may be one of a snapshot that is to be followed first.
                     if topology.has_changed().unwrap_or(false) {
                         let snapshot = topology.borrow_and_update().clone();
-                    stats.topology_version.set(follow(&shared, snapshot, options.farewell));
+                        stats.topology_version.set(follow(&shared, snapshot, options.farewell));
                     }
                     start(&shared, new, &served);
                 }
@@ -169,13 +191,22 @@ async fn serve(
                     shared.kick();
                 }
                 Some(Order::Drain) => {}
+                Some(Order::CloseIdle(silence)) => sweeps = Some(interval(silence)),
+                Some(Order::SeeOff) => {
+                    shared.front.borrow_mut().see_off();
+                    shared.kick();
+                }
                 None => served.left.notified().await,
             },
             Ok(()) = topology.changed() => {
                 let snapshot = topology.borrow_and_update().clone();
-                    stats.topology_version.set(follow(&shared, snapshot, options.farewell));
+                stats.topology_version.set(follow(&shared, snapshot, options.farewell));
             }
             () = served.left.notified() => {}
+            () = due(&mut sweeps) => {
+                shared.front.borrow_mut().sweep();
+                shared.kick();
+            }
         }
     }
 }
@@ -203,6 +234,14 @@ fn follow(shared: &Rc<Shared>, snapshot: Arc<Topology>, farewell: Duration) -> u
     version
 }
 
+/// The next beat; never without an interval.
+async fn due(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Who is being served.
 struct Served {
     /// Per pool, shared with the control thread.
@@ -219,8 +258,13 @@ impl Served {
 
 /// Starts the task of a new client.
 fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
-    let pool = new.pool;
-    let halves = match new.socket {
+    let NewClient {
+        pool,
+        socket,
+        peer,
+        proxied,
+    } = new;
+    let halves = match socket {
         ClientSocket::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(socket::split_tcp),
         ClientSocket::Unix(stream) => {
             tokio::net::UnixStream::from_std(stream).map(socket::split_unix)
@@ -231,14 +275,17 @@ fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
             let (shared, served) = (shared.clone(), served.clone());
             served.tasks.set(served.tasks.get() + 1);
             tokio::task::spawn_local(async move {
-                client::run(shared, pool, reader, writer).await;
+                let id = shared.open_client(pool, peer, writer);
+                client::run(shared, id, proxied, reader).await;
                 served.end(pool);
                 served.tasks.set(served.tasks.get() - 1);
                 served.left.notify_one();
             });
         }
         Err(error) => {
-            tracing::warn!("a client could not be served: {error}");
+            let front = shared.front.borrow();
+            let name = front.pool_name(pool);
+            tracing::warn!(pool = name, client = %peer, "a client could not be served: {error}");
             served.end(pool);
         }
     }

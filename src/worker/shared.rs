@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::socket::WriteHalf;
 use crate::backend::ConnectionId;
-use crate::client::{ClientId, Front};
+use crate::client::{ClientId, Front, Peer};
 use crate::topology::Event;
 
 /// Large enough that a 64 KB value with its headers is mostly one read; smaller buffers cost up to half
@@ -166,8 +166,8 @@ impl Shared {
     }
 
     /// Gives a new client its place.
-    pub fn open_client(&self, pool: u16, writer: WriteHalf) -> ClientId {
-        let id = self.front.borrow_mut().open(pool);
+    pub fn open_client(&self, pool: u16, peer: Peer, writer: WriteHalf) -> ClientId {
+        let id = self.front.borrow_mut().open(pool, peer);
         entry(&mut self.clients.borrow_mut(), id).writer = Some(writer);
         id
     }

@@ -1,9 +1,12 @@
 //! TCP and unix sockets behind one face, split so that reading and writing need no lock.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
@@ -40,6 +43,20 @@ impl AsyncRead for ReadHalf {
             ReadHalf::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
             ReadHalf::Unix(half) => Pin::new(half).poll_read(cx, buffer),
         }
+    }
+}
+
+impl ReadHalf {
+    /// Is there something to read, the end of the stream included? Asks the kernel, as the runtime may not
+    /// have been told yet.
+    pub fn has_unread(&self) -> bool {
+        let socket = match self {
+            ReadHalf::Tcp(half) => half.as_ref().as_fd(),
+            ReadHalf::Unix(half) => half.as_ref().as_fd(),
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = rustix::net::recv(socket, &mut [0; 1], flags);
+        peeked.map(|_| ()) != Err(Errno::WOULDBLOCK)
     }
 }
 

@@ -43,7 +43,7 @@ fn a_sentinel_that_refuses_our_password_is_not_needed() {
 /// The proxy has a password of its own, and the replica does not know it.
 #[test]
 fn a_promoted_replica_that_refuses_our_password_fails_its_shard_only() {
-    let cluster = Cluster::build().hasty().password("data").start();
+    let cluster = Cluster::build().patient().hasty().password("data").start();
     let node = |shard: usize, index: usize| &cluster.nodes(shard)[index];
     let set_user = |node: &Node, rule: &str| {
         let set = node.cmd(&["ACL", "SETUSER", "default", rule]);

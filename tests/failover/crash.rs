@@ -42,8 +42,9 @@ fn a_killed_master_is_replaced_and_its_return_changes_nothing() {
     assert_eq!(switches(&proxy, "shard0"), 1, "{}", proxy.log());
     let new = cluster.master_of(0);
 
-    let writers = load(&cluster, &proxy);
+    cluster.make_patient();
     cluster.make_hasty();
+    let writers = load(&cluster, &proxy);
     cluster.node(0, 0).restart();
     assert!(cluster.nodes(0)[0].is_master(), "not yet demoted");
     cluster.wait_replica(0, 0);

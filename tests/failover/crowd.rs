@@ -33,7 +33,7 @@ impl Drop for Stop<'_> {
 
 #[test]
 fn many_clients_share_the_few_connections_to_a_new_master() {
-    let cluster = Cluster::build().hasty().start();
+    let cluster = Cluster::build().patient().hasty().start();
     let proxy = start(cluster.pool().set("server_connections", LINKS));
     let key = Target::proxy(&cluster, &proxy).key(0, "crowd");
     let stop = AtomicBool::new(false);

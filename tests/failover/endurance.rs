@@ -40,7 +40,7 @@ fn failovers_in_a_row_lose_nothing_and_leave_nothing_behind() {
     let failovers = wanted.map_or(FAILOVERS, |n| {
         n.parse().expect("NUTHATCH_FAILOVERS is a number")
     });
-    let cluster = Cluster::build().hasty().start();
+    let cluster = Cluster::build().patient().hasty().start();
     let proxy = start(cluster.pool());
     let writers = load(&cluster, &proxy);
     let mut warm = None;

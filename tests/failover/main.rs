@@ -15,6 +15,8 @@ mod pipelines;
 mod planned;
 mod restart;
 mod scene;
+// Others use what these tests do not.
+#[allow(dead_code)]
 #[path = "../support/sentinel/mod.rs"]
 mod sentinel;
 mod sentinels;

@@ -27,20 +27,20 @@ fn fail_over(cluster: &Cluster, pool: Pool) -> Proxy {
 
 #[test]
 fn sentinels_and_masters_have_ipv6_addresses() {
-    let cluster = Cluster::build().hasty().ipv6().start();
+    let cluster = Cluster::build().patient().hasty().ipv6().start();
     fail_over(&cluster, cluster.pool());
 }
 
 #[test]
 fn sentinels_announce_host_names() {
-    let cluster = Cluster::build().hasty().host_names().start();
+    let cluster = Cluster::build().patient().hasty().host_names().start();
     fail_over(&cluster, cluster.pool());
 }
 
 /// What the sentinels announce cannot be reached, as in containers; relays stand for what can.
 #[test]
 fn announced_addresses_are_translated() {
-    let cluster = Cluster::build().hasty().start();
+    let cluster = Cluster::build().patient().hasty().start();
     let relay = |node: &Node| (node.announced(), Relay::start(node.addr()));
     let sentinels: Vec<(SocketAddr, Relay)> = cluster.sentinels().iter().map(relay).collect();
     let nodes: Vec<Vec<(SocketAddr, Relay)>> = (0..2)

@@ -27,7 +27,7 @@ fn assert_clean(report: &Report) {
 /// The old master takes writes for ten seconds more: whoever still sends them there loses them.
 #[test]
 fn clients_notice_a_planned_failover_by_a_pause_only() {
-    let cluster = Cluster::build().start();
+    let cluster = Cluster::build().patient().start();
     let proxy = start(cluster.pool());
     let writers = load(&cluster, &proxy);
     let begin = Instant::now();
@@ -127,7 +127,7 @@ fn an_aborted_failover_leaves_the_shard_where_it_was() {
 /// They count its epochs from the start again.
 #[test]
 fn a_master_that_is_moved_by_hand_is_followed() {
-    let cluster = Cluster::build().hasty().start();
+    let cluster = Cluster::build().patient().hasty().start();
     // So that there is an epoch to fall back from.
     let begin = Instant::now();
     cluster.failover(0);

@@ -149,7 +149,8 @@ fn a_master_that_is_loading_says_so_and_is_kept() {
     const HOLD: Duration = Duration::from_millis(1500);
     let mut cluster = Cluster::build().down_after(20_000).start();
     let master = &cluster.nodes(0)[0];
-    let proxy = start(impatient(&cluster));
+    // A server that loads answers between keys only.
+    let proxy = start(impatient(&cluster).set("timeout", 3000));
     let target = Target::proxy(&cluster, &proxy);
     let mut client = master.client();
     for number in 0..KEYS {
@@ -161,6 +162,8 @@ fn a_master_that_is_loading_says_so_and_is_kept() {
     }
     // Microseconds per command.
     configure(master, "key-load-delay", "50");
+    // So that it answers in between, within `timeout` on a busy machine too.
+    configure(master, "loading-process-events-interval-bytes", "1024");
     assert_eq!(master.cmd(&["CONFIG", "REWRITE"]), Value::ok());
     let writers = load(&cluster, &proxy);
     cluster.node(0, 0).restart();

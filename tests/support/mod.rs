@@ -21,6 +21,7 @@
 
 mod client;
 mod fake_server;
+mod http;
 mod keys;
 mod proxy;
 mod redis_server;
@@ -30,6 +31,7 @@ mod stats;
 
 pub use client::{Client, NoReply};
 pub use fake_server::{FakeConnection, FakeServer};
+pub use http::{Answer, Metrics, get};
 pub use keys::keys_on;
 pub use proxy::{Pool, Proxy, ProxyBuilder, can_replace_hosts};
 pub use redis_server::RedisServer;

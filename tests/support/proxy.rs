@@ -47,8 +47,10 @@ impl Pool {
         }
     }
 
-    /// One more `key: value` of the pool.
+    /// A `key: value` of the pool, in place of one set before.
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Pool {
+        let before = format!("{key}: ");
+        self.lines.retain(|line| !line.starts_with(&before));
         self.lines.push(format!("{key}: {value}"));
         self
     }

@@ -210,23 +210,28 @@ impl Handshake {
 
     /// A server's error as we may repeat it.
     fn error_text(&self, raw: &[u8]) -> String {
-        let text = String::from_utf8_lossy(raw);
-        let mut text = text.as_ref();
-        if let Some(password) = self.auth.as_deref().filter(|p| !p.is_empty()) {
-            // A server that does not know AUTH or HELLO quotes their arguments, cut somewhere.
-            text = text.split(", with args").next().unwrap_or_default();
-            if text.contains(password) {
-                text = text.split(' ').next().unwrap_or_default();
-            }
-            if text.contains(password) {
-                text = "ERR";
-            }
-        }
-        text.chars()
-            .take(MAX_ERROR_CHARS)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect()
+        repeatable(&String::from_utf8_lossy(raw), self.auth.as_deref())
     }
+}
+
+/// A server's error as it may be repeated, in the log for instance: one line, not long, without
+/// `password` and without arguments of a command.
+pub fn repeatable(error: &str, password: Option<&str>) -> String {
+    // A server that does not know a command (AUTH, for one) quotes its arguments, cut somewhere.
+    let mut text = error.split(", with args").next().unwrap_or_default();
+    if let Some(password) = password.filter(|p| !p.is_empty()) {
+        if text.contains(password) {
+            text = text.split(' ').next().unwrap_or_default();
+        }
+        if text.contains(password) {
+            text = "ERR";
+        }
+    }
+    text.trim_end()
+        .chars()
+        .take(MAX_ERROR_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 impl Step {

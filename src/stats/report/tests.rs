@@ -111,6 +111,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         pool.protocol_errors.set(tens + 7);
         pool.output_limit_closed.set(tens + 8);
         pool.client_paused.set(tens + 9);
+        pool.proxy_protocol_errors.set(tens + 10);
         let server = &pool.servers[1];
         server.server_eof.set(tens + 1);
         server.server_err.set(tens + 2);
@@ -128,6 +129,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         server.held_bytes.set(tens + 14);
         server.resent.set(tens + 15);
         server.bounced.set(tens + 16);
+        server.connect_failures.set(tens + 17);
     }
     let control = &stats.control;
     control.total_connections.set(5);
@@ -142,6 +144,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
     control.pools[0].servers[1].holds.set(14);
     control.pools[0].sentinels_up.set(15);
     control.pools[0].sentinels_known.set(16);
+    control.pools[0].listening.set(17);
     assert_eq!(stats.held(0, 1), (11_026, 11_028));
 
     let mut report = parsed(&stats);
@@ -157,6 +160,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "out_queue": 11_022, "out_queue_bytes": 11_024,
             "server_ejects": 10, "server_returns": 11, "switches": 13, "holds": 14,
             "held": 11_026, "held_bytes": 11_028, "resent": 11_030, "bounced": 11_032,
+            "connect_failures": 11_034,
         })
     );
     let idle = pool["a"].take();
@@ -170,7 +174,8 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "server_ejects": 7, "forward_error": 11_008, "fragments": 11_010,
             "server_returns": 8, "client_requests": 11_012, "client_refused": 9,
             "client_paused": 11_018, "output_limit_closed": 11_016, "protocol_errors": 11_014,
-            "sentinels_up": 15, "sentinels_known": 16,
+            "proxy_protocol_errors": 11_020,
+            "sentinels_up": 15, "sentinels_known": 16, "listening": 17,
             "a": null, "b": null,
         })
     );

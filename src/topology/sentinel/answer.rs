@@ -6,6 +6,7 @@
 use redis_protocol::resp2::types::OwnedFrame;
 
 use super::address::HostPort;
+use crate::protocol::redis::handshake::repeatable;
 
 /// One command for a sentinel. Everything in one [`super`] is sent as one pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,7 +195,7 @@ fn role_of_info(info: &str) -> Option<&str> {
 }
 
 fn role_error(message: &str) -> RoleAnswer {
-    let said = message.to_string();
+    let said = repeatable(message, None);
     match code(message) {
         "LOADING" | "MASTERDOWN" | "BUSY" => RoleAnswer::NotReady(said),
         _ if is_denial(message) => RoleAnswer::Denied(said),
@@ -215,8 +216,10 @@ pub fn is_denial(message: &str) -> bool {
 
 fn unexpected(frame: &OwnedFrame) -> AnswerError {
     match frame {
-        OwnedFrame::Error(message) if is_denial(message) => AnswerError::Denied(message.clone()),
-        OwnedFrame::Error(message) => AnswerError::Refused(message.clone()),
+        OwnedFrame::Error(message) if is_denial(message) => {
+            AnswerError::Denied(repeatable(message, None))
+        }
+        OwnedFrame::Error(message) => AnswerError::Refused(repeatable(message, None)),
         _ => AnswerError::Malformed("a reply of another type"),
     }
 }

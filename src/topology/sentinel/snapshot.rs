@@ -88,6 +88,8 @@ pub struct ViewSnapshot {
     pub reachable: bool,
     /// Address and epoch; `None` if it does not know the master or does not tell.
     pub says: Option<(HostPort, u64)>,
+    /// Is that the address that serves? `None` without either.
+    pub agrees: Option<bool>,
     pub down: bool,
     pub failover_in_progress: bool,
 }

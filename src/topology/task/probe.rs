@@ -1,4 +1,4 @@
-//! Asks an ejected server how it is.
+//! Asks a server that is ejected or failed how it is.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::topology::Endpoint;
 /// that slow cannot serve the pool.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Why an ejected server stays out of the ring.
+/// Why it is not well.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     #[error("its host name has no address")]
@@ -53,6 +53,9 @@ async fn converse(
 ) -> Result<(), ProbeError> {
     let password = config.redis_auth.as_ref().map(|Secret(text)| text.as_str());
     let mut handshake = Handshake::new(password, config.redis_db, Resp::V2, true);
+    if config.sentinel.is_some() {
+        handshake = handshake.require_master();
+    }
     stream.write_all(&handshake.request()).await?;
     let mut buffer = [0; 1024];
     loop {

@@ -16,6 +16,9 @@ use crate::support::{Value, free_port, within};
 /// For everything to come up and get to know each other, on a busy machine.
 const SETUP: Duration = Duration::from_secs(40);
 
+/// `down-after-milliseconds` of [`Builder::patient`].
+pub(super) const PATIENCE: u32 = 20_000;
+
 /// Source addresses of the sentinels and of the data nodes when there are relays; clients and the proxy
 /// come from 127.0.0.1, so that a relay can tell them apart.
 pub const FROM_SENTINELS: &str = "127.0.1.";
@@ -111,6 +114,12 @@ impl Builder {
     pub fn hasty(mut self) -> Builder {
         self.hasty = true;
         self
+    }
+
+    /// For tests in which no node fails: a machine that is busy for a second or two is not taken for a
+    /// dead master.
+    pub fn patient(self) -> Builder {
+        self.down_after(PATIENCE)
     }
 
     /// Starts everything and waits until all replicas are in sync and all sentinels know everybody.

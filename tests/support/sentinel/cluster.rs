@@ -105,6 +105,25 @@ impl Cluster {
         self.set_timing(builder::USUAL);
     }
 
+    /// As [`Builder::patient`] from now on.
+    #[track_caller]
+    pub fn make_patient(&self) {
+        let down_after = builder::PATIENCE.to_string();
+        for sentinel in self.sentinels.iter().filter(|s| s.is_running()) {
+            for shard in 0..self.shards.len() {
+                let name = self.name(shard);
+                let set = [
+                    "SENTINEL",
+                    "SET",
+                    name,
+                    "down-after-milliseconds",
+                    &down_after,
+                ];
+                assert_eq!(sentinel.cmd(&set), Value::ok());
+            }
+        }
+    }
+
     #[track_caller]
     fn set_timing(&self, timing: &str) {
         for sentinel in self.sentinels.iter().filter(|s| s.is_running()) {
@@ -214,7 +233,13 @@ impl Cluster {
             }
             _ => false,
         });
-        assert!(replicates, "{} is no replica:\n{}", node.addr(), node.log());
+        assert!(
+            replicates,
+            "{} is no replica: {:?}\n{}",
+            node.addr(),
+            node.ask(&["ROLE"]),
+            node.log()
+        );
     }
 
     /// Waits until all running sentinels know all others and find the shard's nodes up and in sync, as a

@@ -81,6 +81,12 @@ impl Target {
         }
     }
 
+    /// The same keys, by another way in.
+    pub fn via(mut self, address: SocketAddr) -> Target {
+        self.shards.iter_mut().for_each(|shard| shard.0 = address);
+        self
+    }
+
     /// A key of the shard.
     pub fn key(&self, shard: usize, rest: &str) -> String {
         format!("{}{rest}", self.shards[shard].1)
@@ -202,6 +208,11 @@ impl Writers {
             threads: threads.collect(),
             stop,
         }
+    }
+
+    /// How many there are; each has one connection, but for those to shards with addresses of their own.
+    pub fn clients(&self) -> usize {
+        self.keys.len()
     }
 
     /// The list that client `number` writes to, on its first shard.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::SentinelId;
+use super::super::address::{Addresses, HostPort};
 use super::super::output::Switch;
 use super::super::snapshot::{HISTORY, Phase, ShardSnapshot, SwitchRecord, ViewSnapshot};
 use super::super::view::{Knowledge, View};
@@ -30,8 +31,9 @@ impl Shard {
         });
     }
 
-    pub(in super::super) fn snapshot(&self) -> ShardSnapshot {
+    pub(in super::super) fn snapshot(&self, addresses: &Addresses) -> ShardSnapshot {
         let belief = self.belief.as_ref();
+        let serving = self.serving.as_ref().map(|serving| &serving.address);
         ShardSnapshot {
             id: self.id,
             master: self.name.clone(),
@@ -40,7 +42,9 @@ impl Shard {
             epoch: belief.and_then(|belief| belief.epoch()),
             phase: self.phase(),
             switches: self.switches,
-            views: self.views.iter().map(view).collect(),
+            views: (self.views.iter())
+                .map(|entry| view(entry, serving, addresses))
+                .collect(),
             history: self.history.iter().cloned().collect(),
         }
     }
@@ -70,7 +74,11 @@ impl Shard {
     }
 }
 
-fn view((sentinel, view): (SentinelId, &View)) -> ViewSnapshot {
+fn view(
+    (sentinel, view): (SentinelId, &View),
+    serving: Option<&HostPort>,
+    addresses: &Addresses,
+) -> ViewSnapshot {
     let (says, flags) = match &view.knowledge {
         Knowledge::Says {
             address,
@@ -79,9 +87,11 @@ fn view((sentinel, view): (SentinelId, &View)) -> ViewSnapshot {
         } => (Some((address.clone(), *epoch)), *flags),
         _ => Default::default(),
     };
+    let said = says.as_ref().map(|(address, _)| address);
     ViewSnapshot {
         sentinel,
         reachable: view.reachable,
+        agrees: (said.zip(serving)).map(|(said, serving)| addresses.same(said, serving)),
         says,
         down: flags.subjectively_down || flags.objectively_down,
         failover_in_progress: flags.failover_in_progress,

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::super::message::CHANNELS;
 use super::super::{HostPort, LinkDown, Question, RoleAnswer, answer};
 use crate::config::{PoolConfig, SentinelAuth};
+use crate::protocol::redis::handshake::repeatable;
 use crate::protocol::redis::write;
 
 /// Largest reply or message that is read: a sentinel with hundreds of masters stays far below.
@@ -133,7 +134,10 @@ pub(super) async fn open(plan: &LinkPlan) -> Result<Conversation, LinkDown> {
         let answered = timeout(plan.command, conversation.receive()).await;
         match answered.map_err(late)?.map_err(failed)? {
             OwnedFrame::SimpleString(_) => {}
-            OwnedFrame::Error(text) => return Err(LinkDown::Denied(text)),
+            OwnedFrame::Error(text) => {
+                let text = repeatable(&text, Some(&auth.password.0));
+                return Err(LinkDown::Denied(text));
+            }
             _ => return Err(LinkDown::Failed("an odd answer to AUTH".to_string())),
         }
     }
@@ -198,7 +202,7 @@ fn take_push(
 ) -> Result<(), LinkDown> {
     let fields = match frame {
         OwnedFrame::Array(fields) => fields,
-        OwnedFrame::Error(text) => return Err(LinkDown::Denied(text)),
+        OwnedFrame::Error(text) => return Err(LinkDown::Denied(repeatable(&text, None))),
         _ => {
             report(Report::Alive);
             return Ok(());

@@ -108,6 +108,8 @@ fn a_stale_sentinel_moves_nothing() {
     bench.sentinels[1].says("B", 6);
     bench.run(60_000);
     assert_eq!(bench.decisions(), ["hold 0 1500", "switch 0 B 6 Poll"]);
+    let agree = bench.shard().views.into_iter().map(|view| view.agrees);
+    assert!(agree.eq([Some(true), Some(true), Some(false)]));
     // Not even if it is the only one left.
     bench.kill(0);
     bench.kill(1);
@@ -376,6 +378,8 @@ fn the_nat_map_applies_to_all_that_sentinels_write() {
     bench.roles.insert(a.clone(), RoleAnswer::Master);
     bench.run(2000);
     assert_eq!(bench.shard().address, Some(a));
+    let mut views = bench.shard().views.into_iter();
+    assert!(views.all(|view| view.agrees == Some(true)));
     bench.roles.insert(b.clone(), RoleAnswer::Master);
     bench.all_say("B", 6);
     bench.switched(1, "A", "B");

@@ -258,7 +258,9 @@ impl Watcher {
         });
         Snapshot {
             sentinels: sentinels.collect(),
-            shards: self.shards.iter().map(Shard::snapshot).collect(),
+            shards: (self.shards.iter())
+                .map(|shard| shard.snapshot(&self.addresses))
+                .collect(),
         }
     }
 

@@ -1,0 +1,95 @@
+use super::world_tests::World;
+use crate::client::{ClientId, Step};
+
+const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
+
+/// A world with a client that has been served.
+fn served() -> (World, ClientId) {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    world.feed(id, GET);
+    world.settle();
+    world.woken.clear();
+    (world, id)
+}
+
+#[test]
+fn a_client_may_leave_after_a_whole_interval_without_work() {
+    let (mut world, id) = served();
+    world.front.sweep();
+    assert!(!world.front.should_leave(id), "it has just been served");
+    world.front.sweep();
+    world.settle();
+    assert!(world.front.should_leave(id));
+    assert_eq!(world.woken, [id]);
+    world.front.leave(id);
+    assert_eq!(world.front.step(id, 0), Step::Finish);
+}
+
+#[test]
+fn a_request_between_two_sweeps_keeps_the_client() {
+    let (mut world, id) = served();
+    for _ in 0..5 {
+        world.front.sweep();
+        world.feed(id, GET);
+        world.settle();
+        assert!(!world.front.should_leave(id));
+    }
+    world.front.sweep();
+    world.front.sweep();
+    // It was chosen, but begins a request before its task looks.
+    world.feed(id, &GET[..5]);
+    assert!(!world.front.should_leave(id));
+}
+
+#[test]
+fn a_client_that_waits_for_a_reply_or_has_begun_a_request_is_no_idle_one() {
+    for input in [GET, &GET[..9]] {
+        let (mut world, id) = served();
+        world.feed(id, input);
+        world.front.sweep();
+        world.front.sweep();
+        assert!(!world.front.should_leave(id));
+        world.front.see_off();
+        assert!(!world.front.should_leave(id));
+    }
+}
+
+#[test]
+fn the_reply_to_a_slow_request_begins_a_new_interval() {
+    let (mut world, id) = served();
+    world.feed(id, GET);
+    world.front.sweep();
+    world.front.sweep();
+    world.settle();
+    world.front.sweep();
+    assert!(!world.front.should_leave(id));
+    world.front.sweep();
+    assert!(world.front.should_leave(id));
+}
+
+#[test]
+fn clients_are_seen_off_right_behind_their_last_reply() {
+    let (mut world, id) = served();
+    world.feed(id, GET);
+    world.front.see_off();
+    assert!(!world.front.should_leave(id));
+    world.settle();
+    assert_eq!(world.woken, [id], "its task looks when the reply has left");
+    assert!(world.front.should_leave(id));
+    assert_eq!(
+        world.front.step(id, 0),
+        Step::Read,
+        "what it still says counts"
+    );
+}
+
+#[test]
+fn to_be_seen_off_does_not_undo_a_drain() {
+    let (mut world, id) = served();
+    world.front.drain();
+    world.front.see_off();
+    assert_eq!(world.front.step(id, 0), Step::Finish);
+    let late = world.open();
+    assert_eq!(world.front.step(late, 0), Step::Finish);
+}
