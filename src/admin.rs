@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::config::Current;
 use crate::stats::Stats;
 use crate::stats::report::{self, Origin};
 use crate::topology::Topology;
@@ -77,6 +78,8 @@ pub struct Sources {
     pub stats: Stats,
     /// Of the same configuration as `stats`.
     pub topology: watch::Receiver<Arc<Topology>>,
+    /// The same as one has read it.
+    pub config: Current,
     pub page: TopologyPage,
     pub readiness: Readiness,
 }

@@ -39,6 +39,15 @@
 //!     --watch--> each worker: Front::apply -> Backends::apply keeps, retires, opens connections;
 //!                backend/hold.rs: requests of a held server wait, and go on at its new address
 //! ```
+//! ```text
+//! SIGHUP, the file (app/watch.rs) --> app/reload.rs: config::load, config::merge, bind; or refused
+//!     --> app/running.rs: room in stats and workers --> topology/task/reload.rs: the machines take it in,
+//!         topology/configure.rs keeps what is still true --> one snapshot, as above
+//!     --> workers: client/leave.rs, backend/reload.rs --> accept loops
+//! ```
+//! Pools and servers are addressed by *slots*: an index belongs to one name for the life of the process, so
+//! that what is in flight across a reload is never taken for somebody else's (config/merge.rs).
+//!
 //! The topology task is the only writer. Nothing but finished snapshots reaches the data path, and a
 //! request only ever reads the worker's own copy.
 //!

@@ -7,12 +7,13 @@ mod paths;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nuthatch::admin::{Admin, Readiness, Sources};
-use nuthatch::config;
+use nuthatch::config::{self, Current};
 use nuthatch::stats::{PoolNames, Stats};
 use nuthatch::topology::Topology;
 use serde_json::Value;
@@ -44,6 +45,7 @@ impl Port {
         let sources = Sources {
             stats: stats.clone(),
             topology,
+            config: Current::new(Arc::new(config), "test".into(), Duration::ZERO),
             page: Box::new(counted()),
             readiness: Readiness::default(),
         };

@@ -111,6 +111,7 @@ impl Drop for Redis {
 fn pool(servers: &[(&str, u16)]) -> PoolConfig {
     PoolConfig {
         name: "pool".to_string(),
+        removed: false,
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         hash: Hash::Md5,
         hash_tag: None,
@@ -148,6 +149,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
                 },
                 weight: 1,
                 position,
+                removed: false,
             })
             .collect(),
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::{State, metrics, ui};
@@ -33,8 +33,14 @@ pub(super) struct Asked {
 pub(super) struct Answer {
     status: StatusCode,
     content_type: &'static str,
+    /// More headers.
+    about: Vec<(&'static str, HeaderValue)>,
     body: String,
 }
+
+/// How often the configuration changed, 1 at first, and what became of the file that was read last.
+const GENERATION: &str = "nuthatch-config-generation";
+const LAST_RELOAD: &str = "nuthatch-last-reload";
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -96,6 +102,7 @@ impl Answer {
         Answer {
             status: StatusCode::OK,
             content_type,
+            about: Vec::new(),
             body,
         }
     }
@@ -107,8 +114,7 @@ impl Answer {
     fn error(status: StatusCode, body: String) -> Answer {
         Answer {
             status,
-            content_type: TEXT,
-            body,
+            ..Answer::new(TEXT, body)
         }
     }
 }
@@ -162,6 +168,9 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
     if answer.content_type == HTML {
         ui::protect(headers);
     }
+    headers.extend(
+        (answer.about.into_iter()).map(|(name, value)| (HeaderName::from_static(name), value)),
+    );
     // A report is true for the moment it was made.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -190,12 +199,19 @@ fn ready(state: &State, asked: &Asked) -> Answer {
 }
 
 fn configuration(state: &State, _: &Asked) -> Answer {
-    let topology = Arc::clone(&state.sources.topology.borrow());
-    let names = state.sources.stats.names();
-    let pools = names
-        .iter()
-        .filter_map(|pool| topology.pools.get(pool.slot));
-    Answer::json(config::effective(pools.map(|pool| pool.config.as_ref())))
+    let in_use = state.sources.config.get();
+    let last_reload = match &in_use.last_reload {
+        None => "none",
+        Some(reload) if reload.result.is_ok() => "taken",
+        Some(_) => "refused",
+    };
+    Answer {
+        about: vec![
+            (GENERATION, in_use.generation.into()),
+            (LAST_RELOAD, HeaderValue::from_static(last_reload)),
+        ],
+        ..Answer::json(config::effective(&in_use.config))
+    }
 }
 
 fn version() -> String {

@@ -1,5 +1,6 @@
 //! From a listening socket to a worker: who may connect, and who serves them.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Write};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::time::sleep;
 use super::listener::Incoming;
 use crate::client::Peer;
 use crate::config::PoolConfig;
-use crate::stats::{Counter, Stats};
+use crate::stats::{ControlStats, Stats};
 use crate::worker::{ClientSocket, NewClient, Worker};
 
 /// How long to wait for a file to be closed or memory to be freed.
@@ -24,24 +25,33 @@ pub struct Admission {
     pub workers: Vec<Worker>,
     pub stats: Stats,
     /// Clients of all pools together that open files suffice for.
-    pub client_limit: u64,
-    /// How many pools there are.
-    pub pools: u16,
+    pub client_limit: Cell<u64>,
+    /// How many pools there are, removed ones included.
+    pools: Cell<u16>,
 }
 
-/// Takes the clients of one pool in, until dropped.
-pub async fn run(
+/// Takes the clients of one pool in, until dropped. Counts as listening from the call on, so that a loop
+/// that follows another leaves no gap.
+pub fn run(
     incoming: Rc<Incoming>,
     pool: u16,
     config: Arc<PoolConfig>,
     admission: Rc<Admission>,
-) {
+) -> impl Future<Output = ()> {
+    let listening = admission.count_listening(pool);
+    async move {
+        let _listening = listening;
+        accept_all(&incoming, pool, &config, &admission).await;
+    }
+}
+
+/// Never returns.
+async fn accept_all(incoming: &Incoming, pool: u16, config: &PoolConfig, admission: &Admission) {
     let name = &config.name;
-    let _listening = Listening::on(&admission.stats.control.pools[usize::from(pool)].listening);
     loop {
         match incoming.accept().await {
             Ok((socket, peer)) => {
-                if let Err(reason) = admission.admit(pool, &config, socket, peer) {
+                if let Err(reason) = admission.admit(pool, config, socket, peer) {
                     tracing::warn!(pool = name, client = %peer, "client refused, {reason}");
                 }
             }
@@ -55,18 +65,14 @@ pub async fn run(
 }
 
 /// Counts a socket on which clients can connect, as long as it lives.
-struct Listening<'a>(&'a Counter);
-
-impl<'a> Listening<'a> {
-    fn on(sockets: &'a Counter) -> Listening<'a> {
-        sockets.add(1);
-        Listening(sockets)
-    }
+pub struct Listening {
+    pool: usize,
+    stats: Arc<ControlStats>,
 }
 
-impl Drop for Listening<'_> {
+impl Drop for Listening {
     fn drop(&mut self) {
-        self.0.sub(1);
+        self.stats.pools[self.pool].listening.sub(1);
     }
 }
 
@@ -84,6 +90,23 @@ pub fn is_the_clients(error: &io::Error) -> bool {
 }
 
 impl Admission {
+    pub fn new(workers: Vec<Worker>, stats: Stats, client_limit: u64, pools: u16) -> Admission {
+        Admission {
+            workers,
+            stats,
+            client_limit: Cell::new(client_limit),
+            pools: Cell::new(pools),
+        }
+    }
+
+    /// There are so many pools from now on.
+    pub fn grow(&self, pools: u16) {
+        for worker in &self.workers {
+            worker.grow(usize::from(pools));
+        }
+        self.pools.set(pools);
+    }
+
     /// Hands `socket` to a worker, or refuses it and says why.
     ///
     /// # Errors
@@ -102,7 +125,7 @@ impl Admission {
                 .add(1);
             return Err(reason);
         }
-        let total = |worker: &Worker| (0..self.pools).map(|pool| worker.clients(pool)).sum();
+        let total = |worker: &Worker| (0..self.pools.get()).map(|pool| worker.clients(pool)).sum();
         let counts = self.workers.iter().map(|worker| Load {
             of_pool: worker.clients(pool),
             total: total(worker),
@@ -119,10 +142,17 @@ impl Admission {
         Ok(())
     }
 
+    /// Clients can connect to the pool, as long as what is answered lives.
+    pub fn count_listening(&self, pool: u16) -> Listening {
+        let (pool, stats) = (usize::from(pool), Arc::clone(&self.stats.control));
+        stats.pools[pool].listening.add(1);
+        Listening { pool, stats }
+    }
+
     /// Clients of all pools.
     pub fn clients(&self) -> usize {
         let clients = |pool| self.workers.iter().map(move |w| w.clients(pool));
-        (0..self.pools).flat_map(clients).sum()
+        (0..self.pools.get()).flat_map(clients).sum()
     }
 
     fn check(&self, pool: u16, config: &PoolConfig) -> Result<(), String> {
@@ -134,9 +164,9 @@ impl Admission {
             stats.client_connections_hit.add(1);
             return Err(format!("client_connections is {limit}"));
         }
-        if self.clients() as u64 >= self.client_limit {
+        let limit = self.client_limit.get();
+        if self.clients() as u64 >= limit {
             stats.open_files_hit.add(1);
-            let limit = self.client_limit;
             return Err(format!("open files suffice for {limit} clients"));
         }
         Ok(())

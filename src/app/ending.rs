@@ -1,10 +1,13 @@
-//! The end: who asks for it, and how the clients leave.
+//! From the start to the end: reloads, who asks for the end, and how the clients leave.
 //!
 //! ```text
 //! SIGTERM, SIGINT ------------------------------------------------> drain -> end
 //! SIGUSR1: take in who waits, stop to accept -----> soft stop ----^
 //! hand-over: stop to accept, the successor does --> soft stop ----^
 //! ```
+//! A reload waits for the end of a hand-over that is under way, and is not needed if that succeeds: the
+//! process after this one reads the file when it starts.
+//!
 //! In a soft stop everything goes on for the clients that are there, failovers included, until all have
 //! left or `--drain-timeout` has passed; a signal to stop cuts it short. The drain lets no client send
 //! another request and closes each when it has what it is owed.
@@ -12,6 +15,7 @@
 use std::fmt;
 use std::future;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep, sleep_until};
@@ -19,9 +23,10 @@ use tokio::time::{Instant, interval, sleep, sleep_until};
 use super::handover::{Port, Successor};
 use super::logging::Logging;
 use super::notify;
+use super::reload::Reloader;
 use super::running::Running;
 use super::signals::{Request, Signal, Signals};
-use super::{Options, obey};
+use super::{Options, SERVING, obey};
 use crate::log::NOTICE;
 
 /// How often clients are counted while they leave.
@@ -52,15 +57,13 @@ enum Reason {
 /// If the system refuses to watch the socket for hand-overs.
 pub async fn run(
     mut running: Running,
+    reloader: Reloader,
     port: Option<Port>,
     options: &Options,
     signals: &mut Signals,
     logging: &mut Logging,
 ) -> io::Result<()> {
-    let reason = tokio::select! {
-        signal = obey(signals, logging) => Reason::Signal(signal),
-        successor = successor(port.as_ref(), &running) => Reason::Successor(successor?),
-    };
+    let reason = serve(&mut running, reloader, port.as_ref(), signals, logging).await?;
     notify::stopping("finishing what is in flight");
     if port.as_ref().is_some_and(Port::is_offered) {
         // Whoever has our sockets, ready or not, finds them at their paths.
@@ -96,6 +99,57 @@ pub async fn run(
     }
     drain(running, options.shutdown_timeout, signals, logging).await;
     Ok(())
+}
+
+/// Reloads when asked to; answers what asks for the end.
+async fn serve(
+    running: &mut Running,
+    mut reloader: Reloader,
+    port: Option<&Port>,
+    signals: &mut Signals,
+    logging: &mut Logging,
+) -> io::Result<Reason> {
+    loop {
+        if let Some(reason) = serve_as_is(running, &mut reloader, port, signals, logging).await? {
+            return Ok(reason);
+        }
+        notify::reloading();
+        reloader.reload(running).await;
+        notify::ready(SERVING);
+    }
+}
+
+/// Answers `None` when it is time for a reload.
+async fn serve_as_is(
+    running: &Running,
+    reloader: &mut Reloader,
+    port: Option<&Port>,
+    signals: &mut Signals,
+    logging: &mut Logging,
+) -> io::Result<Option<Reason>> {
+    let mut successor = pin!(successor(port, running));
+    let mut due = false;
+    loop {
+        tokio::select! {
+            signal = obey(signals, logging) => match signal.request {
+                Request::Reload => due = true,
+                _ => return Ok(Some(Reason::Signal(signal))),
+            },
+            () = reloader.file_changed(), if !due => {
+                tracing::info!(target: NOTICE, "the configuration file has changed");
+                due = true;
+            }
+            found = &mut successor => return Ok(Some(Reason::Successor(found?))),
+            // A process that is taking over must not lose us half way; it reads the file by itself.
+            () = no_hand_over(port), if due => return Ok(None),
+        }
+    }
+}
+
+async fn no_hand_over(port: Option<&Port>) {
+    if let Some(port) = port {
+        port.idle().await;
+    }
 }
 
 fn say(running: &Running, why: fmt::Arguments, patience: Patience) {
@@ -176,6 +230,12 @@ async fn another_stop(signals: &mut Signals, logging: &mut Logging) -> Signal {
         if signal.request == Request::Stop {
             return signal;
         }
-        tracing::info!(target: NOTICE, "{signal} received, clients are leaving already");
+        match signal.request {
+            Request::Reload => tracing::info!(
+                target: NOTICE,
+                "{signal}: the configuration is not read again, this is the end"
+            ),
+            _ => tracing::info!(target: NOTICE, "{signal} received, clients are leaving already"),
+        }
     }
 }

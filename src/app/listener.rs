@@ -1,5 +1,6 @@
 //! One pool's listening socket: bound, and its path removed, by the rules of `listen:`.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -119,7 +120,7 @@ impl Listener {
                     Registered::Unix(tokio::net::UnixListener::from_std(listener)?)
                 }
             },
-            keepalive: self.keepalive,
+            keepalive: Cell::new(self.keepalive),
         })
     }
 }
@@ -130,7 +131,7 @@ pub struct Incoming {
     /// As in [`Listener`].
     path: SocketPath,
     socket: Registered,
-    keepalive: bool,
+    keepalive: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -150,7 +151,7 @@ impl Incoming {
             Registered::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 let stream = stream.into_std().map_err(aborted)?;
-                set_up(&stream, self.keepalive).map_err(aborted)?;
+                set_up(&stream, self.keepalive.get()).map_err(aborted)?;
                 Ok((ClientSocket::Tcp(stream), address.into()))
             }
             Registered::Unix(listener) => {
@@ -158,6 +159,26 @@ impl Incoming {
                 let stream = stream.into_std().map_err(aborted)?;
                 Ok((ClientSocket::Unix(stream), Peer::Unix))
             }
+        }
+    }
+
+    /// Becomes as if it had been bound for `pool`, as far as a socket can that listens: SO_REUSEPORT stays,
+    /// and so do the permissions of a unix socket of which the pool says nothing.
+    ///
+    /// # Errors
+    /// As `listen(2)` and `chmod(2)`.
+    pub fn set_up_as(&self, pool: &PoolConfig) -> io::Result<()> {
+        self.keepalive.set(pool.tcpkeepalive);
+        let backlog = backlog(pool);
+        match &self.socket {
+            Registered::Tcp(listener) => SockRef::from(listener).listen(backlog)?,
+            Registered::Unix(listener) => SockRef::from(listener).listen(backlog)?,
+        }
+        match pool.listen {
+            Listen::Unix {
+                mode: Some(mode), ..
+            } => self.path.set_mode(mode),
+            _ => Ok(()),
         }
     }
 
@@ -207,7 +228,7 @@ impl Incoming {
             let accepted = match &socket {
                 Bound::Tcp(listener) => listener.accept().and_then(|(stream, address)| {
                     stream.set_nonblocking(true)?;
-                    set_up(&stream, keepalive)?;
+                    set_up(&stream, keepalive.get())?;
                     Ok((ClientSocket::Tcp(stream), address.into()))
                 }),
                 Bound::Unix(listener) => listener.accept().and_then(|(stream, _)| {

@@ -5,7 +5,7 @@
 //!     -> bind every pool and the statistics port -> signal handlers -> topology -> workers -> pid file
 //!     -> (the process before this one stops to accept) -> accept
 //!     -> (daemon: tell the waiting process; systemd: say that we are ready)
-//!     -> signals ... SIGTERM, SIGINT, SIGUSR1 or a process after this one -> close the listeners
+//!     -> signals, reloads ... SIGTERM, SIGINT, SIGUSR1 or a process after this one -> close the listeners
 //!     -> (let the clients leave) -> drain the workers -> remove the pid file
 //! ```
 //! A step that fails undoes those before it and is reported in the log and on standard error. The thread
@@ -23,10 +23,12 @@ mod notify;
 mod passed;
 mod path;
 mod pidfile;
+mod reload;
 mod resources;
 mod running;
 mod signals;
 mod takeover;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -34,6 +36,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -41,16 +44,18 @@ use tokio::runtime;
 use tokio::task::LocalSet;
 
 use crate::admin::Admin;
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, Current};
 use crate::log::{CHANGE, NOTICE};
 
 use daemon::Detached;
 use handover::HandoverError;
 use listener::Listener;
 use logging::Logging;
+use reload::Reloader;
 use running::Running;
 use signals::{Request, Signal, Signals};
 use takeover::{Offered, Takeover};
+use watch::Stamp;
 
 pub use ending::Patience;
 pub use logging::{Level, LogFormat};
@@ -62,6 +67,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Clone, Debug)]
 pub struct Options {
     pub config: PathBuf,
+    /// Read the configuration again whenever its file has changed.
+    pub watch: bool,
     /// `None` is standard error.
     pub log: Option<PathBuf>,
     pub level: Level,
@@ -169,7 +176,10 @@ impl StartError {
 
 /// What is bound and decided before the runtime is there.
 struct Prepared {
-    config: Config,
+    config: Arc<Config>,
+    /// Of the file that it was read from, and when that was since the epoch.
+    read: (Option<Stamp>, Duration),
+    farewell: Duration,
     workers: NonZeroUsize,
     memory_per_worker: usize,
     client_limit: u64,
@@ -201,6 +211,7 @@ fn start(
 }
 
 fn prepare(options: &Options) -> Result<(Prepared, Takeover), StartError> {
+    let read = (Stamp::of(&options.config), reload::unix_now());
     let config::Loaded { config, warnings } = config::load(&options.config)?;
     for warning in &warnings {
         tracing::warn!(target: CHANGE, "{warning}");
@@ -210,12 +221,14 @@ fn prepare(options: &Options) -> Result<(Prepared, Takeover), StartError> {
     }
     let workers = options.workers.unwrap_or_else(resources::default_workers);
     let memory = options.max_memory.unwrap_or_else(resources::default_memory);
-    let client_limit = resources::raise_open_files(&config, workers);
+    let client_limit = resources::raise_open_files(&config, workers.get());
     let (listeners, admin, takeover) = bind(&config, options)?;
     let megabytes = memory >> 20;
     tracing::info!("workers: {workers}, memory: {megabytes} MB, clients: {client_limit} at most");
     let prepared = Prepared {
-        config,
+        config: Arc::new(config),
+        read,
+        farewell: options.shutdown_timeout,
         workers,
         memory_per_worker: memory / workers,
         client_limit,
@@ -234,7 +247,7 @@ fn bind(
     let mut offered = Offered::find(handover)?;
     let mut errors = Vec::new();
     let mut listeners = Vec::new();
-    for pool in &config.pools {
+    for (_, pool) in config.live() {
         let listener = match offered.sockets.take(&pool.listen) {
             Some(socket) => Listener::adopt(pool, socket),
             None => Listener::bind(pool),
@@ -279,7 +292,12 @@ async fn live(
         Signals::register().map_err(StartError::system("setting up signal handlers"))?;
     let address = prepared.admin.local_addr();
     tokio::task::spawn_local(logging.tell_dropped());
-    let mut running = Running::start(prepared).await?;
+    let (read, loaded_at) = prepared.read;
+    let config = Arc::clone(&prepared.config);
+    let current = Current::new(config, options.config.clone(), loaded_at);
+    let mut running = Running::start(prepared, current.clone()).await?;
+    let control = Arc::clone(&running.stats().control);
+    let reloader = Reloader::new(current, control, options.watch, read);
     let (_pid_file, port) = takeover.finish(options.pid_file.as_deref()).await?;
     running.open();
     if let Some(detached) = detached {
@@ -291,7 +309,7 @@ async fn live(
     tracing::info!(target: NOTICE, "{PROGRAM}-{VERSION} started, pid {pid}, statistics on {address}");
     notify::ready(SERVING);
     let heartbeat = tokio::task::spawn_local(notify::feed_watchdog());
-    let ended = ending::run(running, port, options, &mut signals, logging).await;
+    let ended = ending::run(running, reloader, port, options, &mut signals, logging).await;
     heartbeat.abort();
     ended.map_err(StartError::system("listening for a process to take over"))
 }
@@ -299,25 +317,25 @@ async fn live(
 /// For `systemctl status`.
 const SERVING: &str = "serving";
 
-/// Does what signals ask for until one asks for an end.
+/// Does what signals ask for until one asks for an end or, after the log file was reopened, for a reload.
 async fn obey(signals: &mut Signals, logging: &mut Logging) -> Signal {
     loop {
         let signal = signals.next().await;
         match signal.request {
             Request::Stop | Request::Retire => return signal,
-            Request::ReopenLog if !logging.is_file() => {
+            Request::Reload if !logging.is_file() => {
                 tracing::info!(target: NOTICE, "{signal} received, there is no log file to reopen");
+                return signal;
             }
-            Request::ReopenLog => {
+            Request::Reload => {
                 tracing::info!(target: NOTICE, "{signal} received, reopening log file");
-                notify::reloading();
                 match logging.reopen() {
                     Ok(()) => tracing::info!(target: NOTICE, "{signal}: log file reopened"),
                     Err(error) => {
                         tracing::error!(target: NOTICE, "{signal}: {error}; the old one stays in use");
                     }
                 }
-                notify::ready(SERVING);
+                return signal;
             }
             Request::RaiseLevel => {
                 let level = logging.raise_level();

@@ -94,6 +94,17 @@ impl SocketPath {
         }))
     }
 
+    /// Other permissions, if the path is this process's.
+    ///
+    /// # Errors
+    /// As `chmod(2)`.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        match &*self.0.borrow() {
+            Owner::Us(bound) => fs::set_permissions(&bound.path, fs::Permissions::from_mode(mode)),
+            Owner::NotUs | Owner::Heir { .. } => Ok(()),
+        }
+    }
+
     /// Takes over what was inherited. Failures are logged: the socket itself works.
     pub fn claim(&self) {
         let mut owner = self.0.borrow_mut();

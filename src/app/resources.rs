@@ -75,7 +75,7 @@ fn group_memory(groups: &str, mount: &Path) -> Option<u64> {
 
 /// Raises the soft limit on open files to the hard one, logs if that is small for `config`, and returns
 /// how many clients of all pools it leaves room for when every backend connection exists: at least half.
-pub fn raise_open_files(config: &Config, workers: NonZeroUsize) -> u64 {
+pub fn raise_open_files(config: &Config, workers: usize) -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let mut limit = current.unwrap_or(u64::MAX);
     if current != maximum {
@@ -89,7 +89,7 @@ pub fn raise_open_files(config: &Config, workers: NonZeroUsize) -> u64 {
         }
     }
     let backends = backend_files(config, workers);
-    let clients = clients_for(limit, backends + config.pools.len() as u64);
+    let clients = clients_for(limit, backends + config.live().len() as u64);
     let wanted = wanted_clients(config);
     if clients < wanted {
         tracing::warn!(
@@ -111,19 +111,20 @@ pub fn open_files() -> u64 {
 }
 
 /// Each worker has its own connections, and one set for each protocol version that clients speak.
-fn backend_files(config: &Config, workers: NonZeroUsize) -> u64 {
-    let per_worker = config.pools.iter().map(|pool| {
+fn backend_files(config: &Config, workers: usize) -> u64 {
+    let pools = config.live().into_iter();
+    let per_worker = pools.map(|(_, pool)| {
         let versions = 2;
-        versions * u64::from(pool.server_connections.get()) * pool.servers.len() as u64
+        versions * u64::from(pool.server_connections.get()) * pool.live_count() as u64
     });
-    per_worker.sum::<u64>().saturating_mul(workers.get() as u64)
+    per_worker.sum::<u64>().saturating_mul(workers as u64)
 }
 
 fn wanted_clients(config: &Config) -> u64 {
     let limits = config
-        .pools
-        .iter()
-        .filter_map(|pool| pool.client_connections);
+        .live()
+        .into_iter()
+        .filter_map(|(_, pool)| pool.client_connections);
     limits.map(|limit| u64::from(limit.get())).sum()
 }
 

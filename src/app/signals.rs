@@ -12,7 +12,8 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 pub enum Request {
     /// Finish what is in flight and end.
     Stop,
-    ReopenLog,
+    /// Open the log file anew, then read the configuration again.
+    Reload,
     RaiseLevel,
     LowerLevel,
     /// Accept no more clients, serve those that are there until they leave, and end.
@@ -47,7 +48,7 @@ impl Signals {
         let table = [
             (SignalKind::terminate(), "SIGTERM", Request::Stop),
             (SignalKind::interrupt(), "SIGINT", Request::Stop),
-            (SignalKind::hangup(), "SIGHUP", Request::ReopenLog),
+            (SignalKind::hangup(), "SIGHUP", Request::Reload),
             (
                 SignalKind::from_raw(rustix::process::Signal::TTIN.as_raw()),
                 "SIGTTIN",

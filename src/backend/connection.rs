@@ -84,6 +84,8 @@ pub struct Connection {
     /// The incomplete header at the end of the last read.
     partial: Vec<u8>,
     pub(super) dirty: bool,
+    /// Retires as soon as the server has accepted us.
+    pub(super) leaving: bool,
     /// The server has accepted us once.
     pub(super) connected: bool,
     /// It has given a reply: more than a kernel that accepts for a process that hangs.
@@ -133,6 +135,7 @@ impl Connection {
             scanner: ReplyScanner::default(),
             partial: Vec::new(),
             dirty: false,
+            leaving: false,
             connected: false,
             proven: false,
             no_password,

@@ -22,7 +22,9 @@ impl Cause {
             | Cause::BadReply(_)
             | Cause::Unasked
             | Cause::Moved => ErrorKind::Lost,
-            Cause::Unresolved | Cause::NoMaster(_) | Cause::AllEjected => ErrorKind::NoMaster,
+            Cause::Unresolved | Cause::NoMaster(_) | Cause::AllEjected | Cause::Removed => {
+                ErrorKind::NoMaster
+            }
             Cause::Overloaded | Cause::HoldFull => ErrorKind::Limit,
         }
     }

@@ -58,6 +58,8 @@ pub enum Cause {
     Overloaded,
     /// The server is switching masters and enough requests wait for that already.
     HoldFull,
+    /// A reload of the configuration removed the server while the request waited for it.
+    Removed,
     /// The server has moved and its old address did not answer in time.
     Moved,
 }
@@ -99,6 +101,7 @@ impl fmt::Display for Cause {
             Cause::NoMaster(why) => write!(f, "No master ({why})"),
             Cause::AllEjected => f.write_str("Connection refused: all servers are ejected"),
             Cause::HoldFull => f.write_str("Switching masters, too many requests wait: try again"),
+            Cause::Removed => f.write_str("Removed from the configuration while requests waited"),
             Cause::Moved => f.write_str("Connection given up after a switch of masters"),
             Cause::Overloaded => f.write_str("Out of memory: too much is waiting to be sent"),
         }
@@ -135,6 +138,7 @@ impl Failure {
                 | Cause::AllEjected
                 | Cause::Overloaded
                 | Cause::HoldFull
+                | Cause::Removed
                 | Cause::Moved
                 | Cause::NoResp3(_)
         )

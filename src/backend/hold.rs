@@ -6,13 +6,14 @@
 //! server refused to execute.
 
 use super::connection::{Bounced, Connection, State};
-use super::pool::{Backends, ConnectionId, Gate, Hold};
+use super::gate::Gate;
+use super::pool::{Backends, ConnectionId, Hold};
 use super::stray::Stray;
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::config::SentinelConfig;
 use crate::protocol::redis::Resp;
-use crate::topology::{Event, Topology};
+use crate::topology::{Event, ServerId, Topology};
 
 /// How long a master that has moved may take for the replies it still owes.
 const LAST_REPLIES: u32 = 500;
@@ -49,9 +50,9 @@ impl Backends {
     pub(super) fn apply_holds<R: Replies>(&mut self, before: &Topology, turn: &mut Turn<'_, R>) {
         for pool in 0..self.pools.len() as u16 {
             for server in 0..self.pools[usize::from(pool)].servers.len() as u16 {
-                let old = &before.pools[usize::from(pool)].servers[usize::from(server)];
+                let old = before.server(ServerId { pool, server });
                 let new = &self.topology.pools[usize::from(pool)].servers[usize::from(server)];
-                let moved = old.endpoint != new.endpoint;
+                let moved = old.is_none_or(|old| old.endpoint != new.endpoint);
                 match (new.held, self.server(pool, server).hold) {
                     (true, Hold::Announced) => {}
                     (true, _) => {
@@ -59,7 +60,7 @@ impl Backends {
                         self.set_aside(pool, server, turn);
                     }
                     (false, Hold::Announced) => self.let_go(pool, server, turn.now, turn.buffers),
-                    (false, Hold::Symptom { .. } | Hold::Outage) if moved => {
+                    (false, Hold::Symptom { .. } | Hold::Outage | Hold::Renewal) if moved => {
                         self.let_go(pool, server, turn.now, turn.buffers);
                     }
                     (false, _) => {}
@@ -77,7 +78,7 @@ impl Backends {
                 };
                 if self.connections[id as usize].state != State::Waiting {
                     let stray = self.retire(id, turn);
-                    self.take_in((pool, server), resp, lane, stray, turn);
+                    self.take_in((pool, server), resp, stray, turn);
                 }
             }
         }
@@ -110,32 +111,41 @@ impl Backends {
         }
     }
 
-    /// Requests without a connection join the lane's, in front of what is newer.
+    /// Requests without a connection join those of their clients' lanes, in front of what is newer.
     pub(super) fn take_in<R: Replies>(
         &mut self,
         (pool, server): (u16, u16),
         resp: Resp,
-        lane: usize,
         stray: Stray,
         turn: &mut Turn<'_, R>,
     ) {
         if stray.is_empty() {
             return;
         }
-        match self.lane((pool, server), resp, lane, turn.now) {
-            Ok(id) => {
-                self.retained += stray.bytes.len();
-                self.server_stats(pool, server).resent.add(stray.repeats);
-                self.connections[id as usize].take_in(stray, turn.buffers);
-                self.mark(id);
+        let repeats = stray.repeats;
+        let mut taken = false;
+        let count = self.server(pool, server).lanes[resp as usize].len();
+        for (lane, stray) in stray.spread(count).into_iter().enumerate() {
+            if stray.is_empty() {
+                continue;
             }
-            Err(failure) => {
-                self.count_failed((pool, server), &failure, stray.entries.len());
-                for entry in stray.entries {
-                    turn.replies
-                        .fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+            match self.lane((pool, server), resp, lane, turn.now) {
+                Ok(id) => {
+                    self.retained += stray.bytes.len();
+                    self.connections[id as usize].take_in(stray, turn.buffers);
+                    self.mark(id);
+                    taken = true;
+                }
+                Err(failure) => {
+                    self.count_failed((pool, server), &failure, stray.entries.len());
+                    for entry in stray.entries {
+                        (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+                    }
                 }
             }
+        }
+        if taken {
+            self.server_stats(pool, server).resent.add(repeats);
         }
     }
 
@@ -145,7 +155,6 @@ impl Backends {
         &mut self,
         (pool, server): (u16, u16),
         resp: Resp,
-        lane: usize,
         bounced: Vec<Bounced>,
         turn: &mut Turn<'_, R>,
     ) {
@@ -172,7 +181,7 @@ impl Backends {
         }
         let stats = self.server_stats(pool, server);
         stats.bounced.add(stray.repeats);
-        self.take_in((pool, server), resp, lane, stray, turn);
+        self.take_in((pool, server), resp, stray, turn);
     }
 
     fn hold_for_symptom<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {

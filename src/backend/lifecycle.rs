@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::connection::{Connection, State};
-use super::pool::{Backends, ConnectionId, Gate, Hold, next_random};
+use super::gate::Gate;
+use super::pool::{Backends, ConnectionId, Hold, next_random};
 use super::slow::Meter;
 use super::stray::Stray;
 use super::{Cause, Fate, Replies, Turn};
@@ -20,9 +21,15 @@ impl Backends {
         if connection.state != State::Connecting {
             return;
         }
-        connection.state = State::Ready;
+        connection.state = match connection.leaving {
+            true => State::Retiring,
+            false => State::Ready,
+        };
         connection.connected = true;
         let (pool, server) = (connection.pool, connection.server);
+        if connection.leaving {
+            self.leave_lane(id);
+        }
         tracing::debug!(
             pool = self.pool_name(pool),
             server = self.server_name(pool, server),
@@ -58,7 +65,6 @@ impl Backends {
             return false;
         }
         let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
-        let lane = connection.lane as usize;
         let before = connection.retained();
         let stats = &self.stats.pools[usize::from(pool)].servers[usize::from(server)];
         let slow = self.pools[usize::from(pool)].config.slow_requests;
@@ -70,7 +76,7 @@ impl Backends {
         if let Err(cause) = result {
             // They are older than all that is left on the connection, and go on before it.
             self.leave_lane(id);
-            self.handle_bounced((pool, server), resp, lane, batch.bounced, turn);
+            self.handle_bounced((pool, server), resp, batch.bounced, turn);
             self.handle_closed(id, cause, turn);
             return false;
         }
@@ -98,7 +104,10 @@ impl Backends {
         } else {
             self.mark(id);
         }
-        self.handle_bounced((pool, server), resp, lane, batch.bounced, turn);
+        self.handle_bounced((pool, server), resp, batch.bounced, turn);
+        if done {
+            self.end_renewal(pool, server, turn.now, turn.buffers);
+        }
         !done
     }
 
@@ -161,7 +170,6 @@ impl Backends {
         }
         let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
         let (connected, proven) = (connection.connected, connection.proven);
-        let lane = connection.lane as usize;
         // A server that accepts and hangs up would otherwise send the same requests round for ever.
         let may_resend = connected && !connection.is_barren();
         let managed = self.sentinel(pool).is_some();
@@ -206,7 +214,7 @@ impl Backends {
             self.hold_for_outage(pool, server)
         };
         if waits || may_resend {
-            self.take_in((pool, server), resp, lane, stray, turn);
+            self.take_in((pool, server), resp, stray, turn);
         } else {
             self.count_failed((pool, server), &failure, stray.entries.len());
             for entry in stray.entries {
@@ -223,6 +231,7 @@ impl Backends {
                 gate.retry_at = Some(turn.now.wrapping_add(pause));
             }
         }
+        self.end_renewal(pool, server, turn.now, turn.buffers);
     }
 
     /// A failing server is told of once, not by every worker and at every attempt to connect to it.
@@ -275,12 +284,13 @@ impl Backends {
     }
 
     /// The connection takes no new requests.
-    fn leave_lane(&mut self, id: ConnectionId) {
+    pub(super) fn leave_lane(&mut self, id: ConnectionId) {
         let connection = &self.connections[id as usize];
         let (resp, lane) = (connection.resp as usize, connection.lane as usize);
         let (pool, server) = (connection.pool, connection.server);
-        let lane = &mut self.server_mut(pool, server).lanes[resp][lane];
-        if *lane == Some(id) {
+        // There may be fewer lanes by now.
+        let lane = self.server_mut(pool, server).lanes[resp].get_mut(lane);
+        if let Some(lane) = lane.filter(|lane| **lane == Some(id)) {
             *lane = None;
         }
     }
@@ -333,11 +343,14 @@ impl Backends {
     /// request; what they have not sent goes to the new address.
     pub fn apply<R: Replies>(&mut self, topology: Arc<Topology>, turn: &mut Turn<'_, R>) {
         let before = std::mem::replace(&mut self.topology, topology);
+        let configured = self.follow_configuration(turn);
         let mut changed = Vec::new();
         for (pool, (old, new)) in before.pools.iter().zip(&self.topology.pools).enumerate() {
+            let by_file = !Arc::ptr_eq(&old.config, &new.config);
             for (server, (old, new)) in old.servers.iter().zip(&new.servers).enumerate() {
                 let moved = old.endpoint != new.endpoint;
-                if moved {
+                // Who moves a server by the file has not lost it: it may answer at its leisure.
+                if moved && !by_file {
                     changed.push((pool as u16, server as u16));
                 }
                 if (old.ejected && !new.ejected) || moved {
@@ -361,13 +374,16 @@ impl Backends {
         for id in moved {
             let connection = &self.connections[id as usize];
             let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
-            let lane = connection.lane as usize;
             let stray = self.retire(id, turn);
-            self.take_in((pool, server), resp, lane, stray, turn);
+            self.take_in((pool, server), resp, stray, turn);
         }
         self.apply_holds(&before, turn);
         for (pool, server) in changed {
             self.limit_last_replies(pool, server, turn.now);
+        }
+        if configured {
+            self.end_renewals(turn.now, turn.buffers);
+            self.preconnect(turn.now);
         }
     }
 

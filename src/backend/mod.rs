@@ -2,8 +2,8 @@
 //! the same order and are matched to the requests' reply slots.
 //!
 //! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and
-//! `lifecycle.rs` their life (machines),
-//! `task.rs` the sockets. Who the clients are is unknown here: replies leave through [`Replies`].
+//! `lifecycle.rs` their life, `hold.rs` the waiting for masters, `reload.rs` another configuration (machines).
+//! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod connection;
 #[cfg(test)]
@@ -12,6 +12,7 @@ mod count;
 #[cfg(test)]
 mod ending_tests;
 mod failure;
+mod gate;
 mod hold;
 mod lifecycle;
 #[cfg(test)]
@@ -21,6 +22,9 @@ mod model_steps_tests;
 #[cfg(test)]
 mod model_tests;
 mod pool;
+mod reload;
+#[cfg(test)]
+mod reload_tests;
 mod slow;
 mod stray;
 

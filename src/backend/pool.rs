@@ -11,19 +11,15 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::connection::{Connection, State};
+use super::gate::Gate;
 use super::slow::SlowLog;
 use super::{Call, Cause, Failure};
-use crate::backoff::Backoff;
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
 use crate::stats::{ServerStats, WorkerStats};
-use crate::topology::{Endpoint, Event, Topology};
+use crate::topology::{self, Endpoint, Event, Topology};
 
-/// First pause after a failed connect: short, a restarted server is back at once.
-const BACKOFF_MIN: Duration = Duration::from_millis(10);
-/// Longest pause: a server that is back should not be missed for longer.
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How long connecting and the handshake may take in pools without a shorter `timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -72,18 +68,10 @@ pub(super) enum Hold {
     Symptom {
         until: u32,
     },
+    /// For connections to it that want replies still, before new ones are opened by a new configuration.
+    Renewal,
     /// For the server to accept connections again, each request as long as `outage_hold` allows.
     Outage,
-}
-
-/// When a new connection may be tried.
-#[derive(Debug)]
-pub(super) struct Gate {
-    pub(super) backoff: Backoff,
-    /// No new connection before this time, requests fail with `failure` meanwhile.
-    pub(super) retry_at: Option<u32>,
-    /// What ended the last connection, unless a reply came since.
-    pub(super) failure: Option<Cause>,
 }
 
 #[derive(Debug)]
@@ -118,15 +106,8 @@ impl Backends {
         max_retained: usize,
         seed: u32,
     ) -> Backends {
-        let pools = topology.pools.iter().map(|pool| Pool {
-            who: format!("pool {}", pool.config.name).into(),
-            config: pool.config.clone(),
-            servers: (pool.config.servers.iter().zip(&pool.servers))
-                .map(|(config, server)| Server::new(&pool.config, config, server.held))
-                .collect(),
-        });
         Backends {
-            pools: pools.collect(),
+            pools: topology.pools.iter().map(|pool| Pool::new(pool)).collect(),
             topology,
             connections: Slab::new(),
             stats,
@@ -181,7 +162,7 @@ impl Backends {
         if self.retained > self.max_retained {
             return Err(self.reject((pool, server), known.failure(Cause::Overloaded)));
         }
-        if known.hold != Hold::No && self.is_full(pool, server) {
+        if !matches!(known.hold, Hold::No | Hold::Renewal) && self.is_full(pool, server) {
             return Err(self.reject((pool, server), known.failure(Cause::HoldFull)));
         }
         match known.lanes[resp as usize][lane] {
@@ -221,6 +202,10 @@ impl Backends {
         let endpoint =
             &self.topology.pools[usize::from(pool)].servers[usize::from(server)].endpoint;
         let waits = known.hold != Hold::No;
+        let config = &self.pools[usize::from(pool)].config;
+        if config.servers[usize::from(server)].removed {
+            return Err(known.failure(Cause::Removed));
+        }
         match endpoint {
             Endpoint::Unresolved(_) if !waits => return Err(known.failure(Cause::Unresolved)),
             Endpoint::NoMaster(why) if !waits => {
@@ -232,7 +217,6 @@ impl Backends {
         if let (true, false, Some(cause)) = (gate.is_closed(now), waits, &gate.failure) {
             return Err(known.failure(cause.clone()));
         }
-        let config = &self.pools[usize::from(pool)].config;
         let no_password = (config.redis_auth.is_none()).then(|| known.failure(Cause::NoPassword));
         let gated = config.sentinel.is_some();
         let at = (pool, server);
@@ -252,12 +236,16 @@ impl Backends {
     /// Opens one RESP2 connection to every server of the pools with `preconnect`.
     pub fn preconnect(&mut self, now: u32) {
         for pool in 0..self.pools.len() {
-            if self.pools[pool].config.preconnect {
-                for server in 0..self.pools[pool].servers.len() {
-                    // A failure is logged by whoever tries to connect; there is no request to fail yet.
-                    let _ = self.lane((pool as u16, server as u16), Resp::V2, 0, now);
-                }
+            for server in 0..self.pools[pool].servers.len() {
+                self.preconnect_server(pool as u16, server as u16, now);
             }
+        }
+    }
+
+    pub(super) fn preconnect_server(&mut self, pool: u16, server: u16, now: u32) {
+        if self.pools[usize::from(pool)].config.preconnect {
+            // A failure is logged by whoever tries to connect; there is no request to fail yet.
+            let _ = self.lane((pool, server), Resp::V2, 0, now);
         }
     }
 
@@ -398,8 +386,25 @@ impl Backends {
     }
 }
 
+impl Pool {
+    pub(super) fn new(pool: &topology::Pool) -> Pool {
+        let servers = pool.config.servers.iter().zip(&pool.servers);
+        let servers =
+            servers.map(|(config, server)| Server::new(&pool.config, config, server.held));
+        Pool {
+            who: format!("pool {}", pool.config.name).into(),
+            config: pool.config.clone(),
+            servers: servers.collect(),
+        }
+    }
+}
+
 impl Server {
-    fn new(pool: &PoolConfig, server: &crate::config::ServerConfig, held: bool) -> Server {
+    pub(super) fn new(
+        pool: &PoolConfig,
+        server: &crate::config::ServerConfig,
+        held: bool,
+    ) -> Server {
         let address = server.address.to_string();
         let who = if server.named {
             format!("server {address} ({})", server.name)
@@ -425,29 +430,6 @@ impl Server {
     }
 }
 
-impl Gate {
-    fn new() -> Gate {
-        Gate {
-            backoff: Backoff::new(BACKOFF_MIN, BACKOFF_MAX),
-            retry_at: None,
-            failure: None,
-        }
-    }
-
-    /// Is it too early for another attempt? No pause is longer than the longest, so that one from before
-    /// the clock went round is over.
-    pub(super) fn is_closed(&self, now: u32) -> bool {
-        let longest = BACKOFF_MAX.as_millis() as u32;
-        (self.retry_at).is_some_and(|at| (1..=longest).contains(&at.wrapping_sub(now)))
-    }
-
-    /// The next connection may be tried at once.
-    pub(super) fn open(&mut self) {
-        self.backoff.reset();
-        self.retry_at = None;
-    }
-}
-
 /// Is the wrapping millisecond clock at or behind `at`, which is never set further ahead than 24 days?
 pub(super) fn is_past(now: u32, at: u32) -> bool {
     now.wrapping_sub(at) < u32::MAX / 2
@@ -460,33 +442,4 @@ pub(super) fn next_random(state: &mut u32) -> u32 {
     *state ^= *state >> 17;
     *state ^= *state << 5;
     *state
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gate_is_closed_for_its_pause_and_no_longer() {
-        let mut gate = Gate::new();
-        assert!(!gate.is_closed(0));
-        for start in [0, u32::MAX - 100] {
-            let at = start.wrapping_add(500);
-            gate.retry_at = Some(at);
-            for (now, closed) in [
-                (start, true),
-                (at.wrapping_sub(1), true),
-                (at, false),
-                (at.wrapping_add(1), false),
-                // A pool that nobody used for 25 and 49 days.
-                (at.wrapping_add(1 << 31), false),
-                (at.wrapping_sub(501), false),
-            ] {
-                assert_eq!(gate.is_closed(now), closed, "{now} of {at}");
-            }
-        }
-        gate.retry_at = Some(500);
-        gate.open();
-        assert!(!gate.is_closed(0));
-    }
 }

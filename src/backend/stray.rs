@@ -27,6 +27,22 @@ impl Stray {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    /// By the lane that is each client's own among `count`. A client keeps to one lane, so its requests stay
+    /// in their order.
+    pub fn spread(self, count: usize) -> Vec<Stray> {
+        if count == 1 {
+            return vec![self];
+        }
+        let mut lanes: Vec<Stray> = std::iter::repeat_with(Stray::default).take(count).collect();
+        let mut start = 0;
+        for entry in self.entries {
+            let request = &self.bytes[start as usize..entry.end as usize];
+            start = entry.end;
+            lanes[entry.call.client as usize % count].push(entry, request);
+        }
+        lanes
+    }
 }
 
 impl Connection {

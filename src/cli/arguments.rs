@@ -1,15 +1,15 @@
 //! The command line as written: nutcracker's options and ours.
 //!
-//! One entry per option feeds the parser and the help. What the options do is `app`'s and the
-//! sub-commands' business; `mistake.rs` words what is wrong with them.
+//! One entry per option feeds the parser and the help; sub-commands have theirs in `commands.rs`. What the
+//! options do is `app`'s and the sub-commands' business; `mistake.rs` words what is wrong with them.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::generate::GenerateArguments;
+use super::commands::Command;
 use super::mistake::Mistake;
 use crate::app::{Level, LogFormat};
 
@@ -28,7 +28,7 @@ pub const PROGRAM: &str = "nuthatch";
     args_override_self = true,
     args_conflicts_with_subcommands = true,
     infer_long_args = true,
-    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]\n       nuthatch generate completions|man [OPTIONS]",
+    override_usage = "nuthatch [OPTIONS]\n       nuthatch locate [OPTIONS] [KEY]...\n       nuthatch plan --from OLD --to NEW [OPTIONS]\n       nuthatch sentinel [OPTIONS]\n       nuthatch reload [OPTIONS]\n       nuthatch generate completions|man [OPTIONS]",
     after_help = AFTER_HELP
 )]
 pub struct Arguments {
@@ -82,6 +82,10 @@ pub struct Arguments {
         default_value = "conf/nutcracker.yml"
     )]
     pub conf_file: PathBuf,
+
+    /// Read the configuration again whenever its file has changed
+    #[arg(long)]
+    pub watch: bool,
 
     /// Port of the statistics listener
     #[arg(
@@ -162,130 +166,11 @@ pub struct Arguments {
     pub command: Option<Command>,
 }
 
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Print on which server each key lives
-    ///
-    /// One line for each key, in columns separated by tabs: the key, the part of it that is hashed, its
-    /// hash in decimal and in hexadecimal, the server's name, and the server's address. All servers
-    /// count as alive; nothing is connected to. In keys, backslashes, control characters and bytes that
-    /// are not UTF-8 are written as \\, \t, \n, \r and \xNN.
-    #[command(args_override_self = true)]
-    Locate(LocateArguments),
-
-    /// Print what a changed configuration changes, and which share of the keys moves
-    ///
-    /// Compares two configuration files pool by pool: keys of the file with another value, servers that
-    /// come, go, weigh or listen otherwise, and the keys that would live on another server: how many, and
-    /// from where to where. All servers count as alive; nothing is connected to. Without --keys the share
-    /// is that of the hash space, exactly if only servers change, as an estimate if hash or hash_tag do.
-    ///
-    /// Exits with 0 if no key moves, with 3 if keys move, may move or lose their pool, and with 1 if a
-    /// file cannot be used or the command line is wrong.
-    #[command(args_override_self = true)]
-    Plan(PlanArguments),
-
-    /// Print what each sentinel says about the master of each server
-    ///
-    /// Asks all sentinels of all pools now. A block for each pool, a row for each server, in columns
-    /// separated by two or more spaces: state, the server's name, its master's name in Sentinel, the
-    /// configured address, what each sentinel says (address, epoch, flags, or why it says nothing), and
-    /// what the node itself answers to ROLE. The state is ok, ! if somebody disagrees or the node is no
-    /// master, or ? if not every sentinel could be asked. Exits with 0 if every state is ok, else with 1.
-    #[command(args_override_self = true)]
-    Sentinel(SentinelArguments),
-
-    /// Print shell completions, or write manual pages
-    Generate(GenerateArguments),
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct PlanArguments {
-    /// Configuration file in use
-    #[arg(long, value_name = "FILE")]
-    pub from: PathBuf,
-
-    /// Configuration file that shall replace it
-    #[arg(long, value_name = "FILE")]
-    pub to: PathBuf,
-
-    /// Count these keys, one per line; - reads them from standard input
-    #[arg(long, value_name = "FILE")]
-    pub keys: Option<PathBuf>,
-
-    /// Pool to compare [default: all; with --keys needed if both files have several]
-    #[arg(long, value_name = "NAME")]
-    pub pool: Option<String>,
-
-    /// text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = format)]
-    pub format: Format,
-
-    /// Print this help and exit
-    #[arg(short = 'h', long, action = ArgAction::Help)]
-    help: Option<bool>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Text,
-    Json,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct SentinelArguments {
-    /// Configuration file
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "FILE",
-        default_value = "conf/nutcracker.yml"
-    )]
-    pub conf_file: PathBuf,
-
-    /// Pool to ask about [default: all that have sentinels]
-    #[arg(long, value_name = "NAME")]
-    pub pool: Option<String>,
-
-    /// Print this help and exit
-    #[arg(short = 'h', long, action = ArgAction::Help)]
-    help: Option<bool>,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub struct LocateArguments {
-    /// Configuration file
-    #[arg(
-        short = 'c',
-        long,
-        value_name = "FILE",
-        default_value = "conf/nutcracker.yml"
-    )]
-    pub conf_file: PathBuf,
-
-    /// Pool to look in; not needed if the file has just one
-    #[arg(long, value_name = "NAME")]
-    pub pool: Option<String>,
-
-    /// Leave out the line that names the columns
-    #[arg(long)]
-    pub no_header: bool,
-
-    // clap's own flag is off for the program, whose -h has to win over -t, and thereby here too.
-    /// Print this help and exit
-    #[arg(short = 'h', long, action = ArgAction::Help)]
-    help: Option<bool>,
-
-    /// Keys; none or - reads them from standard input, one per line
-    #[arg(value_name = "KEY")]
-    pub keys: Vec<OsString>,
-}
-
 /// Also the manual page's section about them.
 pub const AFTER_HELP: &str = "\
 Signals: SIGTERM and SIGINT finish what is in flight and stop, a second one stops at once; SIGUSR1 \
-stops when the clients have left, accepting no more; SIGHUP reopens the log file; SIGTTIN and SIGTTOU \
-raise and lower the log level.";
+stops when the clients have left, accepting no more; SIGHUP reopens the log file and reads the configuration \
+again; SIGTTIN and SIGTTOU raise and lower the log level.";
 
 /// Parses `arguments`, the program's name first.
 ///
@@ -321,16 +206,6 @@ fn number(option: &str, text: &str) -> Result<u64, String> {
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
-fn format(text: &str) -> Result<Format, String> {
-    match text {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        _ => Err(format!(
-            "option --format value '{text}' is neither text nor json"
-        )),
-    }
-}
-
 fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "human" => Ok(LogFormat::Human),
@@ -341,7 +216,7 @@ fn log_format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn stats_port(text: &str) -> Result<u16, String> {
+pub(super) fn stats_port(text: &str) -> Result<u16, String> {
     let value = number("-s", text)?;
     match u16::try_from(value) {
         Ok(port) if port != 0 => Ok(port),

@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::arguments::{LocateArguments, PROGRAM};
+use super::arguments::PROGRAM;
+use super::commands::LocateArguments;
 use super::mistake::nearest;
 use crate::config::{self, Config};
 use crate::distribution::Distribution;

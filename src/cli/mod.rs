@@ -5,11 +5,13 @@
 //! win over `-t`, and that over running; every failure exits with 1.
 
 mod arguments;
+mod commands;
 mod generate;
 mod live;
 mod locate;
 mod mistake;
 mod plan;
+mod reload;
 mod sentinel;
 
 use std::env;
@@ -18,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use arguments::{Arguments, Command, PROGRAM};
+use arguments::{Arguments, PROGRAM};
+use commands::Command;
 use mistake::Mistake;
 
 use crate::app::{self, Options};
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
         Some(Command::Locate(arguments)) => return locate::run(arguments),
         Some(Command::Plan(arguments)) => return plan::run(arguments),
         Some(Command::Sentinel(arguments)) => return sentinel::run(arguments),
+        Some(Command::Reload(arguments)) => return reload::run(arguments),
         Some(Command::Generate(arguments)) => return generate::run(arguments),
         None => {}
     }
@@ -118,6 +122,7 @@ fn options(arguments: Arguments) -> Options {
         .map(|_| "-m (--mbuf-size) has no effect: buffers grow and shrink with need");
     Options {
         config: arguments.conf_file,
+        watch: arguments.watch,
         log: arguments
             .output
             .filter(|file| !file.is_empty())

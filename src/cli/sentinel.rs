@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::arguments::{PROGRAM, SentinelArguments};
+use super::arguments::PROGRAM;
+use super::commands::SentinelArguments;
 use super::locate::unknown_pool;
 use super::mistake::nearest;
 use super::{print, runtime};

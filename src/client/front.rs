@@ -109,6 +109,7 @@ impl Front {
             .add(1);
         let state = match self.farewell {
             Farewell::Now => State::Closing,
+            _ if self.config(pool).removed => State::Closing,
             _ => State::Open,
         };
         let client = Client {
@@ -365,12 +366,6 @@ impl Front {
         self.end_turn();
     }
 
-    pub fn apply(&mut self, topology: Arc<Topology>, now: Now) {
-        let (backends, mut turn) = self.turn(now);
-        backends.apply(topology, &mut turn);
-        self.end_turn();
-    }
-
     /// Coarse periodic work: requests that waited too long, memory.
     pub fn tick(&mut self, now: Now) {
         let (backends, mut turn) = self.turn(now);
@@ -379,7 +374,7 @@ impl Front {
         self.enforce_memory();
     }
 
-    fn turn(&mut self, now: Now) -> (&mut Backends, Turn<'_, Clients>) {
+    pub(super) fn turn(&mut self, now: Now) -> (&mut Backends, Turn<'_, Clients>) {
         self.clients.timing.begin(now.us, 0);
         let turn = Turn {
             replies: &mut self.clients,

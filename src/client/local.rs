@@ -261,7 +261,7 @@ fn info(context: &mut Context<'_>) -> After {
          # Nuthatch\r\npool:{}\r\nservers:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         context.config.name,
-        context.config.servers.len(),
+        context.config.live_count(),
     );
     context.answer(|out| write::bulk(out, text.as_bytes()))
 }

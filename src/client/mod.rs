@@ -3,8 +3,9 @@
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
 //! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
 //! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
-//! clients off; [`Front`] ties clients and backends of a worker together, `output.rs` is its side to the
-//! writer. All machines; the sockets are [`crate::worker`]'s.
+//! clients off, `leave.rs` those of a pool that a reload removed; [`Front`] ties clients and backends of a
+//! worker together, `output.rs` is its side to the writer. All machines; the sockets are
+//! [`crate::worker`]'s.
 
 #[cfg(test)]
 mod chaos_tests;
@@ -17,6 +18,7 @@ mod farewell_tests;
 mod front;
 #[cfg(test)]
 mod front_tests;
+mod leave;
 mod local;
 mod output;
 mod peer;
@@ -34,6 +36,7 @@ use bytes::BytesMut;
 use slab::Slab;
 
 pub use front::{Front, Step};
+pub use leave::Leaving;
 pub use peer::Peer;
 pub use time::Now;
 

@@ -158,7 +158,7 @@ impl Context<'_> {
             Err(error) => return self.error(&error),
         };
         let one_server = positions.len() == 1
-            || self.config.servers.len() == 1
+            || self.backends.topology().pools[usize::from(self.pool)].is_single()
             || self.config.distribution == Distribution::Random;
         let first = frame.arg(bytes, 1);
         if one_server {

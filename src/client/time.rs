@@ -57,6 +57,11 @@ impl Timing {
         }
     }
 
+    /// The pools have other configurations; between turns only.
+    pub fn set_slow_from(&mut self, slow_from: Vec<u32>) {
+        self.slow_from = slow_from;
+    }
+
     /// A turn begins, in which requests of `pool` end, unless [`Timing::switch`] says otherwise.
     pub fn begin(&mut self, now: u32, pool: u16) {
         self.flush();

@@ -4,11 +4,16 @@
 //! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
 //! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of `servers`), `sentinel.rs`
 //! (the lists and mappings about Sentinel) and `value.rs` (one value); `traps.rs` warns of what is correct
-//! but hardly meant; `error.rs` words it all; `shown.rs` writes a configuration down again. Nothing here connects, listens or reads a clock; a name
-//! given to `listen` is resolved.
+//! but hardly meant; `error.rs` words it all; `shown.rs` writes a configuration down again. `merge.rs` lays
+//! a file that was read again over the configuration that runs, `changes.rs` says what that changes,
+//! `current.rs` is what everybody may know of the configuration in use. Nothing here connects, listens or
+//! reads a clock; a name given to `listen` is resolved.
 
+mod changes;
+mod current;
 mod error;
 mod file;
+mod merge;
 mod options;
 #[cfg(test)]
 mod options_tests;
@@ -32,7 +37,10 @@ use std::time::Duration;
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
 
+pub use changes::{Change, takes_effect};
+pub use current::{Current, InUse, Outcome};
 pub use error::{ConfigErrors, Problem, Severity};
+pub use merge::{MergeError, Merged, merge};
 pub use options::{OPTIONS, OptionDoc};
 pub use shown::{MASK, effective};
 pub use slow::{SlowKey, SlowRequests};
@@ -114,15 +122,18 @@ fn resolve_host(host: &str, port: u16) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("it has no address"))
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// In nutcracker's internal order: shorter names first, then bytewise.
+    /// As read from a file in nutcracker's internal order: shorter names first, then bytewise. After
+    /// [`merge`] an index is a slot instead, see [`Config::live`].
     pub pools: Vec<Arc<PoolConfig>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PoolConfig {
     pub name: String,
+    /// Only a place holder: a file that was read later no longer has the pool.
+    pub removed: bool,
     pub listen: Listen,
     pub hash: Hash,
     pub hash_tag: Option<HashTag>,
@@ -150,7 +161,7 @@ pub struct PoolConfig {
     pub slow_requests: SlowRequests,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
-    /// In nutcracker's internal order: shorter names first, then bytewise. At least one.
+    /// Ordered as [`Config::pools`], see [`PoolConfig::live`]. At least one.
     pub servers: Vec<ServerConfig>,
 }
 
@@ -275,7 +286,7 @@ impl Commit {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// Ring identity, unique in the pool: the given name, else derived from the address as written.
     /// Never derived from the endpoint of the moment.
@@ -289,6 +300,8 @@ pub struct ServerConfig {
     pub weight: u32,
     /// Position in the file's `servers:` list, from 0.
     pub position: usize,
+    /// As [`PoolConfig::removed`].
+    pub removed: bool,
 }
 
 impl ServerConfig {

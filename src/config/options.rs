@@ -119,7 +119,7 @@ pub const OPTIONS: &[OptionDoc] = &[
         name: "listen",
         absent: "required",
         accepted: "\"hostname:port\" or \"/path/unix_socket [permission]\", the permission octal",
-        doc: "Where clients connect. A host name is resolved once, at start; its first address counts.",
+        doc: "Where clients connect. A host name is resolved at start and at a reload only; its first address counts.",
         rule: Rule::Listen,
         ..KEY
     },

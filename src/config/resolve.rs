@@ -107,7 +107,7 @@ pub(super) fn resolve(
 }
 
 /// nutcracker's order of pools and of a pool's servers: shorter names first, then bytewise.
-fn internal_order(a: &str, b: &str) -> std::cmp::Ordering {
+pub(super) fn internal_order(a: &str, b: &str) -> std::cmp::Ordering {
     (a.len(), a).cmp(&(b.len(), b))
 }
 

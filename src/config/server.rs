@@ -98,6 +98,7 @@ impl Entry<'_> {
             address,
             weight: found.weight.unwrap_or(1),
             position: self.position,
+            removed: false,
         };
         self.checked_for_sentinel(server, report)
     }
@@ -250,6 +251,7 @@ fn short_form(text: &str, position: usize) -> Result<ServerConfig, Refusal> {
         address,
         weight,
         position,
+        removed: false,
     })
 }
 

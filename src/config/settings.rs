@@ -68,6 +68,7 @@ impl Settings {
     ) -> PoolConfig {
         PoolConfig {
             name: name.to_owned(),
+            removed: false,
             listen,
             hash: self.hash,
             hash_tag: self.hash_tag,

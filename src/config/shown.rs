@@ -10,14 +10,15 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::options::{OPTIONS, OptionDoc, Rule};
-use super::{Listen, PoolConfig, SentinelConfig, ServerConfig};
+use super::{Config, Listen, PoolConfig, SentinelConfig, ServerConfig};
 
 /// What is shown of a secret.
 pub const MASK: &str = "********";
 
 /// A mapping from pool names to pools, as in the file; indented, ends with a newline.
-pub fn effective<'a>(pools: impl IntoIterator<Item = &'a PoolConfig>) -> String {
-    let pools = pools.into_iter().map(|pool| {
+pub fn effective(config: &Config) -> String {
+    let live = config.live();
+    let pools = live.iter().map(|(_, pool)| {
         let keys = OPTIONS
             .iter()
             .filter(|option| pool.sentinel.is_some() || !option.needs_sentinels);
@@ -80,9 +81,9 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
         "server_retry_timeout" => millis(pool.server_retry_timeout),
         "server_failure_limit" => pool.server_failure_limit.into(),
         "servers" => {
-            let mut servers: Vec<&ServerConfig> = pool.servers.iter().collect();
-            servers.sort_by_key(|server| server.position);
-            servers.into_iter().map(server).collect()
+            let mut servers = pool.live();
+            servers.sort_by_key(|(_, server)| server.position);
+            servers.iter().map(|(_, one)| server(one)).collect()
         }
         "max_request_bytes" => pool.limits.max_request_bytes.into(),
         "max_arguments" => pool.limits.max_arguments.into(),
@@ -180,6 +181,7 @@ full:
   max_arguments: 77
   client_pending_limit: 88
   client_output_limit: 3mb
+  proxy_protocol: true
   sentinels: [ "10.0.0.1:26379", "[::1]:26379" ]
   sentinel_auth: { username: watcher, password: sesame-sentinels }
   failover_hold: 11
@@ -206,7 +208,7 @@ plain:
     }
 
     fn shown_of(config: &Config) -> String {
-        effective(config.pools.iter().map(AsRef::as_ref))
+        effective(config)
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct WorkerStats {
     pub pools: Slots<PoolStats>,
     /// Bytes held in the buffers of all clients and backends of this worker (gauge).
     pub buffered_bytes: Counter,
+    /// The version of the topology that the worker goes by (gauge).
+    pub topology_version: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +173,14 @@ pub struct ControlStats {
     /// Clients accepted since the start.
     pub total_connections: Counter,
     pub topology_version: Counter,
+    /// Configurations that changed something, the first one included (gauge).
+    pub config_generation: Counter,
+    /// Configurations taken over since the start, also those that changed nothing.
+    pub config_reloads: Counter,
+    /// Configurations refused since the start.
+    pub config_reload_failures: Counter,
+    /// When the file was read that is in use, microseconds since the epoch.
+    pub config_loaded_at: Counter,
     /// Bytes of memory the process has, as of the last question (gauge).
     pub resident_bytes: Counter,
     /// Bytes that buffers may take, over all workers (gauge).
@@ -306,8 +316,8 @@ impl Stats {
 }
 
 impl<T: Default> Slots<T> {
-    /// Only the control thread makes an array longer.
-    fn grow(&self, len: usize) {
+    /// Adds what is missing to `len` slots. Only the control thread makes an array longer.
+    pub fn grow(&self, len: usize) {
         while self.0.count() < len {
             self.0.push(T::default());
         }

@@ -1,6 +1,6 @@
 //! The part of the table of metrics about the process as a whole.
 
-use super::metrics::{Metric, ProcessMetric, called, gauge};
+use super::metrics::{Metric, ProcessMetric, called, gauge, time};
 use super::series::Kind;
 use super::{Counter, PoolStats, Stats, WorkerStats};
 
@@ -30,6 +30,29 @@ pub const PROCESS: &[ProcessMetric] = &[
         "# times the servers' addresses or the ring changed",
         |stats| stats.control.topology_version.get(),
     )),
+    gauge(process(
+        "config_generation",
+        "# configurations that changed something, the first one included",
+        |stats| stats.control.config_generation.get(),
+    )),
+    process(
+        "config_reloads",
+        "# times the configuration was read again and taken over",
+        |stats| stats.control.config_reloads.get(),
+    ),
+    process(
+        "config_reload_failures",
+        "# times the configuration was read again and refused",
+        |stats| stats.control.config_reload_failures.get(),
+    ),
+    called(
+        "config_loaded",
+        time(process(
+            "config_loaded_at",
+            "timestamp when the configuration in use was read in usec since epoch",
+            |stats| stats.control.config_loaded_at.get(),
+        )),
+    ),
     gauge(process(
         "buffered_bytes",
         "current bytes in the buffers of clients and servers",

@@ -23,6 +23,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::configure::{Past, auto_ejects, past};
 use super::{Event, ServerId};
 use crate::config::Config;
 
@@ -34,7 +35,7 @@ const MIN_RETRY: Duration = Duration::from_millis(10);
 /// [`poll_action`](Ejection::poll_action).
 #[derive(Debug)]
 pub struct Ejection {
-    /// Same shape as the configuration.
+    /// By slot.
     pools: Vec<PoolWatch>,
     /// When each ejected server is to be probed.
     due: BTreeSet<(Instant, ServerId)>,
@@ -54,13 +55,13 @@ pub enum Action {
     Return(ServerId),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PoolWatch {
     policy: Policy,
     servers: Vec<State>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Policy {
     auto_eject: bool,
     failure_limit: u32,
@@ -75,24 +76,55 @@ enum State {
     Ejected,
     /// Out of the ring, the probe is under way.
     Probing,
+    /// No longer configured: nobody counts or asks.
+    Removed,
 }
 
 impl Ejection {
     pub fn new(config: &Config) -> Ejection {
-        let pools = config.pools.iter().map(|pool| PoolWatch {
-            policy: Policy {
-                // Where a managed server goes is Sentinel's business; its keys stay.
-                auto_eject: pool.auto_eject_hosts && pool.sentinel.is_none(),
-                failure_limit: pool.server_failure_limit,
-                retry_timeout: pool.server_retry_timeout.max(MIN_RETRY),
-            },
-            servers: vec![State::Live { failures: 0 }; pool.servers.len()],
-        });
-        Ejection {
-            pools: pools.collect(),
+        let mut ejection = Ejection {
+            pools: Vec::new(),
             due: BTreeSet::new(),
             actions: VecDeque::new(),
+        };
+        ejection.configure(&Config { pools: Vec::new() }, config);
+        ejection
+    }
+
+    /// Goes on by `new`, merged from `old`. Forgets exactly what
+    /// [`Publisher::configure`](super::publish::Publisher::configure) forgets; actions that were not taken
+    /// out yet are lost.
+    pub fn configure(&mut self, old: &Config, new: &Config) {
+        self.actions.clear();
+        for (slot, pool) in new.pools.iter().enumerate() {
+            let before = old.pools.get(slot);
+            if slot == self.pools.len() {
+                self.pools.push(PoolWatch::default());
+            }
+            let watch = &mut self.pools[slot];
+            watch.policy = Policy {
+                auto_eject: auto_ejects(pool),
+                failure_limit: pool.server_failure_limit,
+                retry_timeout: pool.server_retry_timeout.max(MIN_RETRY),
+            };
+            let state = State::Live { failures: 0 };
+            watch.servers.resize(pool.servers.len(), state);
+            for (server, state) in watch.servers.iter_mut().enumerate() {
+                let past = before.map_or(Past::Nothing, |old| past(old, pool, server));
+                let stays = past == Past::All && watch.policy.auto_eject;
+                if pool.servers[server].removed {
+                    *state = State::Removed;
+                } else if !stays {
+                    *state = State::Live { failures: 0 };
+                }
+            }
         }
+        let pools = &self.pools;
+        let is_ejected = |id: &ServerId| {
+            let state = &pools[usize::from(id.pool)].servers[usize::from(id.server)];
+            matches!(state, State::Ejected)
+        };
+        self.due.retain(|(_, id)| is_ejected(id));
     }
 
     /// What a worker saw. Late news of a server that is out of the ring changes nothing: the probe
@@ -256,6 +288,54 @@ mod tests {
             machine.handle_event(&failed(A), now);
             assert_eq!(actions(&mut machine, now), [Action::Eject(A)]);
         }
+    }
+
+    #[test]
+    fn a_new_configuration_keeps_what_is_still_true() {
+        let pool = |a: &str, retry| crate::config::PoolConfig {
+            server_failure_limit: 1,
+            server_retry_timeout: retry,
+            ..fixture::pool(&[a, "127.0.0.1:2"])
+        };
+        let first = fixture::config(vec![pool("127.0.0.1:1", RETRY)]);
+        let (mut machine, now) = (Ejection::new(&first), Instant::now());
+        for id in [A, B] {
+            machine.handle_event(&failed(id), now);
+        }
+        actions(&mut machine, now);
+        // A has moved, B has not.
+        let moved = fixture::config(vec![pool("127.0.0.1:9", RETRY / 2)]);
+        machine.configure(&first, &moved);
+        assert_eq!(actions(&mut machine, now + RETRY), [Action::Probe(B)]);
+        machine.handle_event(&failed(A), now);
+        assert_eq!(actions(&mut machine, now), [Action::Eject(A)]);
+        assert_eq!(machine.poll_timeout(), Some(now + RETRY / 2));
+
+        let mut patient = moved.clone();
+        std::sync::Arc::make_mut(&mut patient.pools[0]).auto_eject_hosts = false;
+        machine.configure(&moved, &patient);
+        assert_eq!(machine.poll_timeout(), None);
+        machine.handle_probe_result(B, false, now);
+        machine.handle_event(&failed(A), now);
+        assert_eq!(actions(&mut machine, now), []);
+    }
+
+    #[test]
+    fn a_removed_server_is_not_counted_or_asked() {
+        let mut pool = fixture::pool(&["127.0.0.1:1", "127.0.0.1:2"]);
+        pool.server_failure_limit = 1;
+        let both = fixture::config(vec![pool.clone()]);
+        pool.servers[0].removed = true;
+        let one = fixture::config(vec![pool]);
+        let (mut machine, now) = (Ejection::new(&both), Instant::now());
+        machine.handle_event(&failed(A), now);
+        actions(&mut machine, now);
+        machine.configure(&both, &one);
+        machine.handle_event(&failed(A), now);
+        assert_eq!(actions(&mut machine, now + 2 * RETRY), []);
+        machine.configure(&one, &both);
+        machine.handle_event(&failed(A), now);
+        assert_eq!(actions(&mut machine, now), [Action::Eject(A)]);
     }
 
     #[test]

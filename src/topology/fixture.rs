@@ -18,6 +18,7 @@ pub(crate) fn config(pools: Vec<PoolConfig>) -> Config {
 pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
     PoolConfig {
         name: "pool".to_string(),
+        removed: false,
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         // Spreads keys that differ in their last digits only; FNV leaves them side by side.
         hash: Hash::Md5,
@@ -67,5 +68,6 @@ fn server(position: usize, written: &str) -> ServerConfig {
         address,
         weight: 1,
         position,
+        removed: false,
     }
 }

@@ -11,10 +11,14 @@
 //!            +-----> resolve -+
 //! ```
 //!
+//! A configuration that is read later changes it as one more publication: `configure.rs` says what of a
+//! server's state outlives that. Indices are slots, see `config/merge.rs`.
+//!
 //! `page.rs` shows it all as plain data, `health.rs` judges whether pools and servers can be used.
 //!
 //! A key's place is a matter of the configuration and of who is live; no address is ever hashed here.
 
+pub mod configure;
 pub mod eject;
 pub mod health;
 pub mod page;
@@ -35,7 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use crate::config::{Address, Config, PoolConfig};
+use crate::config::{Address, Config, PoolConfig, ServerConfig};
 use crate::distribution::{Member, Ring};
 
 pub use publish::Update;
@@ -45,7 +49,7 @@ pub use publish::Update;
 pub struct Topology {
     /// 1 at the start; grows by one with every publication.
     pub version: u64,
-    /// Same order and length as `Config::pools`. A pool that a publication did not change is the same
+    /// Same slots as `Config::pools`. A pool that a publication did not change is the same
     /// `Arc` as before.
     pub pools: Vec<Arc<Pool>>,
 }
@@ -53,10 +57,12 @@ pub struct Topology {
 #[derive(Clone, Debug)]
 pub struct Pool {
     pub config: Arc<PoolConfig>,
-    /// Same order and length as `PoolConfig::servers`.
+    /// Same slots as `PoolConfig::servers`.
     pub servers: Vec<Server>,
-    /// Over the servers that are not ejected.
+    /// Over the servers that are configured and not ejected.
     pub(crate) ring: Ring,
+    /// The one that is configured, if it is the only one.
+    only: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,7 +90,7 @@ pub enum Endpoint {
     NoMaster(Arc<str>),
 }
 
-/// One server of one pool, by position in the configuration.
+/// One server of one pool, by their slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId {
     pub pool: u16,
@@ -124,35 +130,51 @@ impl Topology {
 
 impl Pool {
     fn new(config: &Arc<PoolConfig>) -> Pool {
-        let servers = config.servers.iter().map(|server| Server {
-            endpoint: match config.sentinel {
-                None => Endpoint::of(&server.address),
-                Some(_) => Endpoint::NoMaster("the sentinels have not been heard yet".into()),
-            },
-            ejected: false,
-            // The sentinels are asked before the first request is sent.
-            held: config.sentinel.is_some(),
-            suspect: Arc::default(),
-            told: Arc::default(),
-        });
-        let servers: Vec<Server> = servers.collect();
+        let servers = config.servers.iter();
+        let servers = servers.map(|server| Server::new(config, server));
+        Pool::with(config, servers.collect())
+    }
+
+    /// `servers`: by slot.
+    fn with(config: &Arc<PoolConfig>, servers: Vec<Server>) -> Pool {
         Pool {
             ring: live_ring(config, &servers),
+            only: match config.live()[..] {
+                [(only, _)] => Some(only),
+                _ => None,
+            },
             config: Arc::clone(config),
             servers,
         }
     }
 }
 
-/// The ring of those `servers` that are not ejected.
+impl Server {
+    /// One of which nothing is known but what the configuration says.
+    fn new(pool: &PoolConfig, server: &ServerConfig) -> Server {
+        Server {
+            endpoint: match pool.sentinel {
+                None => Endpoint::of(&server.address),
+                Some(_) => Endpoint::NoMaster("the sentinels have not been heard yet".into()),
+            },
+            ejected: false,
+            // The sentinels are asked before the first request is sent.
+            held: pool.sentinel.is_some(),
+            suspect: Arc::default(),
+            told: Arc::default(),
+        }
+    }
+}
+
+/// The ring of those `servers` that are configured and not ejected, in the order of the file.
 pub(crate) fn live_ring(config: &PoolConfig, servers: &[Server]) -> Ring {
-    let all = config.servers.iter().zip(servers).enumerate();
-    let live = all.filter(|(_, (_, server))| !server.ejected);
+    let live = config.live().into_iter();
+    let live = live.filter(|(slot, _)| !servers[usize::from(*slot)].ejected);
     let members: Vec<Member> = live
-        .map(|(index, (config, _))| Member {
+        .map(|(index, config)| Member {
             name: &config.name,
             weight: config.weight,
-            index: u16::try_from(index).expect("the configuration bounds a pool's servers"),
+            index,
         })
         .collect();
     Ring::build(config.distribution, &members)

@@ -13,6 +13,7 @@ use super::sentinel::snapshot::{Phase, ShardSnapshot, Snapshot, SwitchRecord, Vi
 use super::sentinel::{HostPort, SentinelId, Via};
 use super::{Pool, ServerId, Topology};
 use crate::config::Address;
+use crate::config::InUse;
 use crate::stats::Stats;
 
 /// What a watcher said last, and of whom.
@@ -36,7 +37,28 @@ pub struct Moment {
 pub struct Page {
     timestamp_ms: u64,
     topology_version: u64,
+    config: ConfigPart,
+    /// In the order of the file.
     pools: Vec<PoolPart>,
+}
+
+/// Which file is in use, and what became of the last attempt to replace it.
+#[derive(Debug, Serialize)]
+struct ConfigPart {
+    file: String,
+    generation: u64,
+    loaded_at_ms: u64,
+    /// Null before the first.
+    last_reload: Option<ReloadPart>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReloadPart {
+    at_ms: u64,
+    applied: bool,
+    changes: Vec<String>,
+    /// Why not.
+    reasons: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,15 +151,39 @@ struct SwitchPart {
     held_ms: u64,
 }
 
-/// `watched`: of every watcher; `stats`: of the same configuration as `topology`.
-pub fn page(topology: &Topology, watched: &[Arc<Watched>], stats: &Stats, at: Moment) -> Page {
-    let pools = topology.pools.iter().enumerate();
+/// `watched`: of every watcher; `stats`: with every slot of `in_use`.
+pub fn page(
+    topology: &Topology,
+    in_use: &InUse,
+    watched: &[Arc<Watched>],
+    stats: &Stats,
+    at: Moment,
+) -> Page {
+    let config = &in_use.config;
+    let pools = config.live().into_iter();
+    // A reload may be under way.
+    let known = pools.filter_map(|(slot, _)| Some((slot, topology.pools.get(usize::from(slot))?)));
     Page {
         timestamp_ms: millis(at.unix),
         topology_version: topology.version,
-        pools: pools
-            .map(|(index, pool)| pool_part(index as u16, pool, watched, stats, at))
+        config: config_part(in_use),
+        pools: known
+            .map(|(slot, pool)| pool_part(slot, pool, watched, stats, at))
             .collect(),
+    }
+}
+
+fn config_part(in_use: &InUse) -> ConfigPart {
+    ConfigPart {
+        file: in_use.file.display().to_string(),
+        generation: in_use.generation,
+        loaded_at_ms: millis(in_use.loaded_at),
+        last_reload: in_use.last_reload.as_ref().map(|last| ReloadPart {
+            at_ms: millis(last.at),
+            applied: last.result.is_ok(),
+            changes: last.result.clone().unwrap_or_default(),
+            reasons: last.result.clone().err().unwrap_or_default(),
+        }),
     }
 }
 
@@ -151,11 +197,11 @@ fn pool_part(
     let watcher = watched
         .iter()
         .find(|watched| watched.servers.iter().any(|id| id.pool == index));
-    let names = pool.config.servers.iter().zip(&pool.servers).enumerate();
-    let servers = names.map(|(server, (config, state))| {
+    let live = pool.config.live().into_iter();
+    let servers = live.map(|(slot, config)| {
         let id = ServerId {
             pool: index,
-            server: server as u16,
+            server: slot,
         };
         let shard = watcher.and_then(|watched| {
             let shard = watched.servers.iter().position(|known| *known == id)?;
@@ -163,6 +209,7 @@ fn pool_part(
         });
         let switch = shard.map(|(shard, _)| shard.history.last());
         let fixed = switch.is_none().then(|| fixed_source(&config.address));
+        let state = &pool.servers[usize::from(slot)];
         ServerPart {
             name: config.name.clone(),
             address: config.address.to_string(),
@@ -170,7 +217,7 @@ fn pool_part(
             role_source: fixed.or_else(|| switch.flatten().map(|record| via_name(record.via))),
             ejected: state.ejected,
             failover: shard.map(|(shard, snapshot)| {
-                let held = stats.held(usize::from(index), server);
+                let held = stats.held(usize::from(index), usize::from(slot));
                 failover_part(shard, snapshot, held, at)
             }),
         }

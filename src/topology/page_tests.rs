@@ -9,7 +9,7 @@ use super::sentinel::snapshot::{
 };
 use super::sentinel::{HostPort, SentinelId, ShardId, Via};
 use super::{Endpoint, ServerId, Topology, Update, fixture, publish::Publisher};
-use crate::config::{self, SentinelConfig};
+use crate::config::{self, Current, SentinelConfig};
 use crate::stats::{PoolNames, Stats};
 
 fn ms(n: u64) -> Duration {
@@ -106,7 +106,16 @@ fn shown(shard: ShardSnapshot, start: Instant) -> Value {
         now: start + ms(10_000),
         unix: ms(1_700_000_000_000),
     };
-    let page = page(publisher.current(), &[Arc::new(watched)], &stats, at);
+    let current = Current::new(Arc::new(config), "f.yml".into(), ms(1_600_000_000_000));
+    current.refuse(vec!["bad".to_string()], ms(1_650_000_000_000));
+    let in_use = current.get();
+    let page = page(
+        publisher.current(),
+        &in_use,
+        &[Arc::new(watched)],
+        &stats,
+        at,
+    );
     serde_json::to_value(&page).expect("keys are text")
 }
 
@@ -202,4 +211,24 @@ fn each_phase_has_its_word_and_what_belongs_to_it() {
         assert_eq!(server["candidate"], candidate, "{word}");
         assert_eq!(server["hold_ends_in_ms"], ends, "{word}");
     }
+}
+
+#[test]
+fn the_last_reload_is_told() {
+    let start = Instant::now();
+    let page = shown(shard(start), start);
+    assert_eq!(
+        page["config"],
+        json!({
+            "file": "f.yml",
+            "generation": 1,
+            "loaded_at_ms": 1_600_000_000_000_u64,
+            "last_reload": {
+                "at_ms": 1_650_000_000_000_u64,
+                "applied": false,
+                "changes": [],
+                "reasons": ["bad"],
+            },
+        })
+    );
 }

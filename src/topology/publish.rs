@@ -1,10 +1,11 @@
-//! Applies [`Update`]s in order to the snapshot and numbers the results.
+//! Applies [`Update`]s and new configurations in order to the snapshot and numbers the results.
 //!
 //! Pure: who is told of a new snapshot is `task.rs`'s business.
 
 use std::sync::Arc;
 
-use super::{Endpoint, Pool, Server, ServerId, Topology, live_ring};
+use super::{Endpoint, Pool, Server, ServerId, Topology, configure, live_ring};
+use crate::config::Config;
 
 /// A change of one server. Whatever moves a key or an address, from whatever source, is one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,34 @@ impl Publisher {
     /// The snapshot after all of `updates`, one version later; `None` if together they change nothing.
     /// Ids of no server are ignored. A ring is rebuilt only if other servers are live than before.
     pub fn apply(&mut self, updates: impl IntoIterator<Item = Update>) -> Option<Arc<Topology>> {
-        let mut pools = self.current.pools.clone();
+        let pools = self.current.pools.clone();
+        self.publish(pools, updates)
+    }
+
+    /// The snapshot by `config`, which is merged from the one before, and then after all of `updates`, one
+    /// version later; `None` if nothing changed. A pool whose configuration is the same `Arc` as before is
+    /// left alone.
+    pub fn configure(
+        &mut self,
+        config: &Config,
+        updates: impl IntoIterator<Item = Update>,
+    ) -> Option<Arc<Topology>> {
+        let before = &self.current.pools;
+        let pools = config.pools.iter().enumerate();
+        let pools = pools.map(|(slot, config)| match before.get(slot) {
+            Some(pool) if Arc::ptr_eq(&pool.config, config) => Arc::clone(pool),
+            Some(pool) => Arc::new(configure::next_pool(pool, config)),
+            None => Arc::new(Pool::new(config)),
+        });
+        let pools = pools.collect();
+        self.publish(pools, updates)
+    }
+
+    fn publish(
+        &mut self,
+        mut pools: Vec<Arc<Pool>>,
+        updates: impl IntoIterator<Item = Update>,
+    ) -> Option<Arc<Topology>> {
         for update in updates {
             let id = update.server_id();
             let Some(pool) = pools.get_mut(usize::from(id.pool)) else {
@@ -53,9 +81,14 @@ impl Publisher {
                 update.change(&mut Arc::make_mut(pool).servers[index]);
             }
         }
-        let mut changed = false;
+        let mut changed = pools.len() > self.current.pools.len();
         for (pool, before) in pools.iter_mut().zip(&self.current.pools) {
             if Arc::ptr_eq(pool, before) {
+                continue;
+            }
+            if !Arc::ptr_eq(&pool.config, &before.config) {
+                // Its ring is new; nobody is ejected by a configuration.
+                changed = true;
                 continue;
             }
             if same(pool, before, |server| {

@@ -73,18 +73,28 @@ impl Resolver {
             by_server: HashMap::new(),
             actions: VecDeque::new(),
         };
-        for (pool, config) in (0u16..).zip(&config.pools) {
-            if config.sentinel.is_some() {
-                // Their addresses come from the sentinels.
-                continue;
-            }
-            for (server, config) in (0u16..).zip(&config.servers) {
-                if let Some((host, port)) = name(&config.address) {
-                    resolver.add(ServerId { pool, server }, host, port, now);
-                }
-            }
-        }
+        resolver.configure(config, now);
         resolver
+    }
+
+    /// Goes on by `config`. What is known of a name stays, and every server on a known one gets its address
+    /// once more.
+    pub fn configure(&mut self, config: &Config, now: Instant) {
+        self.by_server.clear();
+        for host in self.hosts.values_mut() {
+            host.servers.clear();
+        }
+        for (id, host, port) in names(config) {
+            self.add(id, host, port, now);
+        }
+        self.hosts.retain(|_, host| !host.servers.is_empty());
+        self.actions.retain(|action| match action {
+            Action::Publish(update) => self.by_server.contains_key(&update.server_id()),
+            _ => true,
+        });
+        for host in self.hosts.values() {
+            host.publish(&mut self.actions);
+        }
     }
 
     fn add(&mut self, id: ServerId, name: &str, port: u16, now: Instant) {
@@ -193,11 +203,33 @@ impl Host {
             return;
         }
         self.current = Some(first);
+        self.publish(actions);
+    }
+
+    /// Sends every server to the current address, if there is one.
+    fn publish(&self, actions: &mut VecDeque<Action>) {
+        let Some(current) = self.current else { return };
         for &(id, port) in &self.servers {
-            let endpoint = Endpoint::Tcp(with_port(first, port));
+            let endpoint = Endpoint::Tcp(with_port(current, port));
             actions.push_back(Action::Publish(Update::Endpoint(id, endpoint)));
         }
     }
+}
+
+/// The servers of `config` whose host has to be looked up, with its name and their port.
+pub(super) fn names(config: &Config) -> impl Iterator<Item = (ServerId, &str, u16)> {
+    let pools = (0u16..).zip(&config.pools);
+    // The addresses of others come from the sentinels.
+    let plain = pools.filter(|(_, config)| config.sentinel.is_none());
+    plain.flat_map(|(pool, config)| {
+        config
+            .live()
+            .into_iter()
+            .filter_map(move |(server, config)| {
+                let (host, port) = name(&config.address)?;
+                Some((ServerId { pool, server }, host, port))
+            })
+    })
 }
 
 /// The host name and port of an address that has to be looked up.
@@ -383,6 +415,29 @@ mod tests {
         assert_eq!(actions(&mut machine, again), [lookup("a.example")]);
         answered(&mut machine, addresses(&["10.0.0.1"]), again);
         assert_eq!(machine.poll_timeout(), Some(again + REFRESH));
+    }
+
+    #[test]
+    fn a_new_configuration_keeps_what_is_known_of_names() {
+        let (mut machine, now) = resolved();
+        let mut first = fixture::pool(&["a.example:1", "127.0.0.1:2", "b.example:3"]);
+        first.servers[2].removed = true;
+        let second = fixture::pool(&["a.example:9", "a.example:4", "c.example:5"]);
+        machine.configure(&fixture::config(vec![first, second]), now);
+        let moved = ServerId { pool: 1, server: 0 };
+        let expected = [
+            endpoint(ON_A, "10.0.0.1:1"),
+            endpoint(moved, "10.0.0.1:9"),
+            endpoint(ALSO_ON_A, "10.0.0.1:4"),
+            lookup("c.example"),
+        ];
+        assert_eq!(actions(&mut machine, now), expected);
+        machine.handle_event(&failed(ON_B), now);
+        machine.handle_answer(&"b.example".into(), addresses(&["10.0.0.7"]), now);
+        assert_eq!(actions(&mut machine, now), []);
+        let new = ServerId { pool: 1, server: 2 };
+        machine.handle_answer(&"c.example".into(), addresses(&["10.0.0.8"]), now);
+        assert_eq!(actions(&mut machine, now), [endpoint(new, "10.0.0.8:5")]);
     }
 
     #[test]

@@ -3,15 +3,20 @@
 use super::Pool;
 
 impl Pool {
-    /// The server that serves `key`, by position in [`Pool::servers`]; `None` if no server is live.
+    /// The slot in [`Pool::servers`] of the server that serves `key`; `None` if no server is live.
     /// `draw` yields a random number and is called only for `distribution: random`.
     ///
     /// A pool with a single server does not hash at all, as in twemproxy (`nc_server.c`).
     pub fn route(&self, key: &[u8], draw: impl FnOnce() -> u32) -> Option<u16> {
-        if let [only] = self.servers.as_slice() {
-            return (!only.ejected).then_some(0);
+        if let Some(only) = self.only {
+            return (!self.servers[usize::from(only)].ejected).then_some(only);
         }
         self.ring.pick(self.hash_of(key), draw)
+    }
+
+    /// Is only one server configured?
+    pub fn is_single(&self) -> bool {
+        self.only.is_some()
     }
 
     /// The position of `key` on the ring. An empty key hashes to 0, whatever the hash (twemproxy's

@@ -1,8 +1,12 @@
 //! The only writer of the topology: feeds the machines, probes, looks names up, publishes.
 //!
 //! It decides nothing: who leaves and returns is `eject.rs`'s, which address serves `resolve.rs`'s.
+//! `task/reload.rs` takes another configuration in, `task/probe.rs` asks servers how they are,
+//! `task/recovery.rs` those that fail.
 
+mod probe;
 mod recovery;
+mod reload;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
@@ -22,16 +25,13 @@ use super::eject::{self, Ejection};
 use super::page::{self, Moment, Page, Watched};
 use super::publish::{Publisher, Update};
 use super::resolve::{self, Resolver};
-use super::{Endpoint, Event, ServerId, Topology, sentinel};
-use crate::config::{Config, PoolConfig, Secret, ServerConfig};
+use super::sentinel::task::{Decision, WatcherId, Watchers};
+use super::{Event, ServerId, Topology, sentinel};
+use crate::config::{Config, Current, PoolConfig, ServerConfig};
 use crate::log::CHANGE;
-use crate::protocol::redis::Resp;
-use crate::protocol::redis::handshake::{Handshake, HandshakeError, Progress};
 use crate::stats::{ControlStats, Stats};
-
-/// Longest a probe waits for connection and answers; less if the pool's `timeout` is less, as a server
-/// that slow cannot serve the pool.
-const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+use probe::{ProbeError, probe};
+use reload::Reload;
 
 /// Most events handled before their outcome is published.
 const EVENT_BATCH: usize = 256;
@@ -44,7 +44,8 @@ pub struct TopologyHandle {
     pub snapshots: watch::Receiver<Arc<Topology>>,
     pub events: mpsc::UnboundedSender<Event>,
     attempted: watch::Receiver<bool>,
-    watched: Vec<watch::Receiver<Arc<Watched>>>,
+    watched: watch::Receiver<Vec<watch::Receiver<Arc<Watched>>>>,
+    reloads: mpsc::UnboundedSender<Reload>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -58,10 +59,11 @@ impl TopologyHandle {
     }
 
     /// Makes the page about servers and sentinels, as they are when it is called. `stats`: whose control
-    /// part the task was spawned with.
-    pub fn pages(&self, stats: Stats) -> impl Fn() -> Page + Send + Sync + use<> {
+    /// part the task was spawned with; `current`: the configuration it goes by.
+    pub fn pages(&self, stats: Stats, current: Current) -> impl Fn() -> Page + Send + Sync + use<> {
         let (snapshots, watched) = (self.snapshots.clone(), self.watched.clone());
         move || {
+            let watched = watched.borrow();
             let watched: Vec<_> = watched.iter().map(|w| Arc::clone(&w.borrow())).collect();
             let at = Moment {
                 now: now(),
@@ -69,7 +71,7 @@ impl TopologyHandle {
                     .duration_since(SystemTime::UNIX_EPOCH)
                     .unwrap_or_default(),
             };
-            page::page(&snapshots.borrow(), &watched, &stats, at)
+            page::page(&snapshots.borrow(), &current.get(), &watched, &stats, at)
         }
     }
 
@@ -95,17 +97,19 @@ pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
     let (events, events_receiver) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
     let (decisions, decided) = mpsc::unbounded_channel();
-    let mut watchers = JoinSet::new();
-    let sentinel::task::Watchers { symptoms, told } =
-        sentinel::task::spawn(config, decisions, &mut watchers);
+    let (reloads, reloads_receiver) = mpsc::unbounded_channel();
+    let mut watchers = Watchers::new(decisions);
+    watchers.configure(config, publisher.current());
+    let watched = watchers.told();
     let task = TopologyTask {
         publisher,
+        config: config.clone(),
+        reloads: reloads_receiver,
         ejection: Ejection::new(config),
         resolver: Resolver::new(config, now()),
         jobs: JoinSet::new(),
-        symptoms,
+        watchers,
         decided,
-        _watchers: watchers,
         stats,
         snapshots: snapshots_sender,
         attempted: attempted_sender,
@@ -115,7 +119,8 @@ pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
         snapshots,
         events,
         attempted,
-        watched: told,
+        watched,
+        reloads,
         stop: stop.clone(),
         task: tokio::spawn(task.run(events_receiver, stop)),
     }
@@ -128,15 +133,16 @@ fn now() -> Instant {
 
 struct TopologyTask {
     publisher: Publisher,
+    /// What the machines go by.
+    config: Config,
+    reloads: mpsc::UnboundedReceiver<Reload>,
     ejection: Ejection,
     resolver: Resolver,
     /// At most one probe per server and one lookup per name; aborted with the task.
     jobs: JoinSet<Outcome>,
-    /// Where what requests met at servers with sentinels is of interest.
-    symptoms: sentinel::task::Symptoms,
-    decided: mpsc::UnboundedReceiver<sentinel::task::Decision>,
-    /// Aborted with the task.
-    _watchers: JoinSet<()>,
+    /// End with the task.
+    watchers: Watchers,
+    decided: mpsc::UnboundedReceiver<(WatcherId, Decision)>,
     stats: Arc<ControlStats>,
     snapshots: watch::Sender<Arc<Topology>>,
     attempted: watch::Sender<bool>,
@@ -170,7 +176,12 @@ impl TopologyTask {
                 Some(outcome) = self.jobs.join_next() => {
                     self.handle_outcome(outcome.expect("jobs do not panic and only our end aborts them"));
                 }
-                Some(decision) = self.decided.recv() => self.obey(decision),
+                Some((watcher, decision)) = self.decided.recv() => {
+                    if self.watchers.is_running(watcher) {
+                        self.obey(decision);
+                    }
+                }
+                Some(reload) = self.reloads.recv() => self.reconfigure(reload),
                 () = until(deadline) => {}
             }
         }
@@ -182,21 +193,17 @@ impl TopologyTask {
             Event::NotMaster { .. } => sentinel::Symptom::ReadOnly,
             Event::Answered { .. } => return,
         };
-        let id = event.server_id();
-        if let Some(watcher) = self.symptoms.get(&id) {
-            // A watcher ends with us only.
-            let _ = watcher.send((id, symptom));
-        }
+        self.watchers.report(event.server_id(), symptom);
     }
 
-    fn obey(&mut self, decision: sentinel::task::Decision) {
+    fn obey(&mut self, decision: Decision) {
         let server =
             |id: ServerId| &self.stats.pools[usize::from(id.pool)].servers[usize::from(id.server)];
         match decision {
-            sentinel::task::Decision::Publish(updates) => self.publish(updates),
-            sentinel::task::Decision::Switched(id) => server(id).switches.add(1),
-            sentinel::task::Decision::Held(id) => server(id).holds.add(1),
-            sentinel::task::Decision::Sentinels { pools, known, up } => {
+            Decision::Publish(updates) => self.publish(updates),
+            Decision::Switched(id) => server(id).switches.add(1),
+            Decision::Held(id) => server(id).holds.add(1),
+            Decision::Sentinels { pools, known, up } => {
                 for pool in pools {
                     let stats = &self.stats.pools[usize::from(pool)];
                     stats.sentinels_known.set(known);
@@ -224,6 +231,19 @@ impl TopologyTask {
 
     /// Does all that the machines want done, as one publication.
     fn drive_machines(&mut self) {
+        let (updates, probes) = self.take_actions();
+        self.publish(updates);
+        for id in probes {
+            self.start_probe(id);
+        }
+        if self.resolver.all_attempted() {
+            self.attempted
+                .send_if_modified(|attempted| !std::mem::replace(attempted, true));
+        }
+    }
+
+    /// Does what the machines want done but for publishing and probing: that is answered.
+    fn take_actions(&mut self) -> (Vec<Update>, Vec<ServerId>) {
         let mut updates = Vec::new();
         let mut probes = Vec::new();
         while let Some(action) = self.resolver.poll_action(now()) {
@@ -252,14 +272,7 @@ impl TopologyTask {
                 eject::Action::Probe(id) => probes.push(id),
             }
         }
-        self.publish(updates);
-        for id in probes {
-            self.start_probe(id);
-        }
-        if self.resolver.all_attempted() {
-            self.attempted
-                .send_if_modified(|attempted| !std::mem::replace(attempted, true));
-        }
+        (updates, probes)
     }
 
     fn publish(&mut self, updates: Vec<Update>) {
@@ -267,10 +280,14 @@ impl TopologyTask {
             self.record(update);
         }
         if let Some(topology) = self.publisher.apply(updates) {
-            self.stats.topology_version.set(topology.version);
-            self.gauge(&topology);
-            self.snapshots.send_replace(topology);
+            self.tell(topology);
         }
+    }
+
+    fn tell(&self, topology: Arc<Topology>) {
+        self.stats.topology_version.set(topology.version);
+        self.gauge(&topology);
+        self.snapshots.send_replace(topology);
     }
 
     /// Shows the servers' state to the statistics.
@@ -362,57 +379,4 @@ async fn look_up(host: Arc<str>) -> Outcome {
     let answer = lookup_host((host.as_ref(), 0)).await;
     let answer = answer.map(Iterator::collect);
     Outcome::LookedUp(host, answer)
-}
-
-/// Why an ejected server stays out of the ring.
-#[derive(Debug, thiserror::Error)]
-enum ProbeError {
-    #[error("its host name has no address")]
-    Unresolved,
-    #[error("no answer within {0:?}")]
-    TimedOut(Duration),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("it closed the connection")]
-    Closed,
-    #[error(transparent)]
-    Handshake(#[from] HandshakeError),
-}
-
-/// Opens a connection as requests would, and asks for a sign of life.
-async fn probe(endpoint: &Endpoint, config: &PoolConfig) -> Result<(), ProbeError> {
-    let patience = config.timeout.unwrap_or(PROBE_PATIENCE).min(PROBE_PATIENCE);
-    let conversation = async {
-        match endpoint {
-            Endpoint::Tcp(address) => converse(TcpStream::connect(address).await?, config).await,
-            Endpoint::Unix(path) => converse(UnixStream::connect(path).await?, config).await,
-            Endpoint::Unresolved(_) | Endpoint::NoMaster(_) => Err(ProbeError::Unresolved),
-        }
-    };
-    match timeout(patience, conversation).await {
-        Ok(result) => result,
-        Err(_) => Err(ProbeError::TimedOut(patience)),
-    }
-}
-
-async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    config: &PoolConfig,
-) -> Result<(), ProbeError> {
-    let password = config.redis_auth.as_ref().map(|Secret(text)| text.as_str());
-    let mut handshake = Handshake::new(password, config.redis_db, Resp::V2, true);
-    if config.sentinel.is_some() {
-        handshake = handshake.require_master();
-    }
-    stream.write_all(&handshake.request()).await?;
-    let mut buffer = [0; 1024];
-    loop {
-        let received = match stream.read(&mut buffer).await? {
-            0 => return Err(ProbeError::Closed),
-            n => &buffer[..n],
-        };
-        if handshake.handle_bytes(received)? == Progress::Done {
-            return Ok(());
-        }
-    }
 }

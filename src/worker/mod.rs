@@ -22,7 +22,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Interval, interval};
 
 use crate::client::{Front, Peer};
-use crate::stats::WorkerStats;
+use crate::stats::{Slots, WorkerStats};
 use crate::topology::{Event, Topology};
 use shared::Shared;
 
@@ -38,6 +38,8 @@ pub struct WorkerOptions {
     pub stats: Arc<WorkerStats>,
     /// Bytes this worker may hold in buffers.
     pub memory_limit: usize,
+    /// How long clients of a removed pool may wait for the replies they are owed.
+    pub farewell: Duration,
 }
 
 /// An accepted socket, on its way to a worker. Non-blocking already.
@@ -67,7 +69,7 @@ enum Order {
 pub struct Worker {
     orders: mpsc::UnboundedSender<Order>,
     /// Clients per pool, counted from assignment to close.
-    clients: Arc<[AtomicUsize]>,
+    clients: Arc<Slots<AtomicUsize>>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -79,8 +81,8 @@ impl Worker {
     pub fn spawn(options: WorkerOptions) -> io::Result<Worker> {
         let (orders, incoming) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
-        let pools = options.topology.borrow().pools.len();
-        let clients: Arc<[AtomicUsize]> = (0..pools).map(|_| AtomicUsize::new(0)).collect();
+        let clients = Arc::new(Slots::<AtomicUsize>::default());
+        clients.grow(options.topology.borrow().pools.len());
         let counts = clients.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -113,6 +115,11 @@ impl Worker {
         self.clients[usize::from(pool)].load(Relaxed)
     }
 
+    /// Makes room for so many pools. To be called before anybody is assigned to a new one.
+    pub fn grow(&self, pools: usize) {
+        self.clients.grow(pools);
+    }
+
     /// From now on clients are closed that have had nothing to do for `silence`, or up to twice that.
     pub fn close_idle(&self, silence: Duration) {
         // As below.
@@ -140,11 +147,12 @@ impl Worker {
 async fn serve(
     options: WorkerOptions,
     mut orders: mpsc::UnboundedReceiver<Order>,
-    counts: Arc<[AtomicUsize]>,
+    counts: Arc<Slots<AtomicUsize>>,
 ) {
     let mut topology = options.topology;
     let first = topology.borrow_and_update().clone();
-    let tick = tick(&first);
+    let (first_tick, first_version) = (tick(&first), first.version);
+    let stats = Arc::clone(&options.stats);
     let first_id = ((options.index as u64) << 48) + 1;
     let seed = std::process::id().wrapping_mul(0x9e37_79b9) ^ options.index as u32;
     let front = Front::new(first, options.stats, options.memory_limit, first_id, seed);
@@ -152,9 +160,9 @@ async fn serve(
         tokio::task::spawn_local(backend::run(shared, id)).abort_handle()
     });
     tokio::task::spawn_local(shared.clone().flush_for_ever());
-    if let Some(tick) = tick {
-        tokio::task::spawn_local(keep_time(shared.clone(), tick));
-    }
+    shared.tick.set(first_tick);
+    stats.topology_version.set(first_version);
+    tokio::task::spawn_local(keep_time(shared.clone()));
     shared.front.borrow_mut().backends().preconnect(0);
     shared.kick();
     let served = Served {
@@ -169,7 +177,14 @@ async fn serve(
     while !draining || served.tasks.get() > 0 {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Serve(new)) => start(&shared, new, &served),
+                Some(Order::Serve(new)) => {
+                    // The client's pool may be one of a snapshot that is to be followed first.
+                    if topology.has_changed().unwrap_or(false) {
+                        let snapshot = topology.borrow_and_update().clone();
+                        stats.topology_version.set(follow(&shared, snapshot, options.farewell));
+                    }
+                    start(&shared, new, &served);
+                }
                 Some(Order::Drain) | None if !draining => {
                     draining = true;
                     shared.front.borrow_mut().drain();
@@ -185,9 +200,7 @@ async fn serve(
             },
             Ok(()) = topology.changed() => {
                 let snapshot = topology.borrow_and_update().clone();
-                let now = shared.now();
-                shared.front.borrow_mut().apply(snapshot, now);
-                shared.kick();
+                stats.topology_version.set(follow(&shared, snapshot, options.farewell));
             }
             () = served.left.notified() => {}
             () = due(&mut sweeps) => {
@@ -196,6 +209,29 @@ async fn serve(
             }
         }
     }
+}
+
+/// Goes on by another snapshot, whose version is answered; clients that must go get `farewell` to do so.
+fn follow(shared: &Rc<Shared>, snapshot: Arc<Topology>, farewell: Duration) -> u64 {
+    let version = snapshot.version;
+    shared.tick.set(tick(&snapshot));
+    shared.tick_changed.notify_one();
+    let now = shared.now();
+    let leaving = shared.front.borrow_mut().apply(snapshot, now);
+    shared.kick();
+    if leaving.is_empty() {
+        return version;
+    }
+    let shared = shared.clone();
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(farewell).await;
+        let late = shared.front.borrow_mut().cut_off(&leaving);
+        if late > 0 {
+            tracing::warn!("{late} clients of a removed pool still waited and are cut off");
+        }
+        shared.kick();
+    });
+    version
 }
 
 /// The next beat; never without an interval.
@@ -209,7 +245,7 @@ async fn due(interval: &mut Option<Interval>) {
 /// Who is being served.
 struct Served {
     /// Per pool, shared with the control thread.
-    counts: Arc<[AtomicUsize]>,
+    counts: Arc<Slots<AtomicUsize>>,
     tasks: Cell<usize>,
     left: Notify,
 }
@@ -255,19 +291,24 @@ fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
     }
 }
 
-/// How often time-outs are looked for; `None` if no pool has any.
+/// How often time-outs and the ends of waits are looked for; `None` if no pool has any.
 fn tick(topology: &Topology) -> Option<Duration> {
-    let shortest = topology
-        .pools
-        .iter()
-        .filter_map(|pool| pool.config.timeout)
-        .min()?;
-    Some((shortest / 8).clamp(TICK_MIN, TICK_MAX))
+    let pools = topology.pools.iter().map(|pool| &pool.config);
+    let waits = pools.filter_map(|config| match (config.timeout, &config.sentinel) {
+        (Some(timeout), _) => Some(timeout),
+        (None, Some(_)) => Some(TICK_MAX * 8),
+        (None, None) => None,
+    });
+    Some((waits.min()? / 8).clamp(TICK_MIN, TICK_MAX))
 }
 
 /// Looks for requests that waited too long, while any are waiting.
-async fn keep_time(shared: Rc<Shared>, tick: Duration) {
+async fn keep_time(shared: Rc<Shared>) {
     loop {
+        let Some(tick) = shared.tick.get() else {
+            shared.tick_changed.notified().await;
+            continue;
+        };
         if shared.front.borrow_mut().backends().is_idle() {
             shared.ticking.set(false);
             shared.in_flight.notified().await;

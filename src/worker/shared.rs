@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -47,6 +47,9 @@ pub(super) struct Shared {
     /// Wakes the ticker when requests are in flight again.
     pub in_flight: Notify,
     pub ticking: Cell<bool>,
+    /// The ticker's pace; `None` if it has nothing to look for.
+    pub tick: Cell<Option<Duration>>,
+    pub tick_changed: Notify,
     events: mpsc::UnboundedSender<Event>,
     /// Starts the task that opens and serves a backend connection.
     open_task: fn(Rc<Shared>, ConnectionId) -> AbortHandle,
@@ -76,6 +79,8 @@ impl Shared {
             scheduled: Cell::new(false),
             in_flight: Notify::new(),
             ticking: Cell::new(false),
+            tick: Cell::new(None),
+            tick_changed: Notify::new(),
             events,
             open_task,
             start: Instant::now(),

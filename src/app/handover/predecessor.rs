@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::wire::{self, BATCH, MAX_SOCKETS, Packet, WireError};
@@ -32,6 +33,8 @@ pub struct Port {
     /// Dropped before the socket is closed.
     path: SocketPath,
     socket: Socket,
+    /// Somebody is connected who may take over.
+    busy: watch::Sender<bool>,
     offered: Cell<bool>,
 }
 
@@ -55,6 +58,7 @@ impl Port {
         Ok(Port {
             path,
             socket,
+            busy: watch::Sender::new(false),
             offered: Cell::new(false),
         })
     }
@@ -73,6 +77,13 @@ impl Port {
     /// yet? It goes on alone then.
     pub fn is_offered(&self) -> bool {
         self.offered.get()
+    }
+
+    /// Returns when nobody is about to take over, or at once: then a future of [`Port::successor`] can be
+    /// dropped unnoticed.
+    pub async fn idle(&self) {
+        // Fails only without a sender, which is ours.
+        let _ = self.busy.subscribe().wait_for(|busy| !busy).await;
     }
 
     /// Passes what `sockets` answers on to whoever asks, one after the other, until one of them is ready
@@ -96,6 +107,7 @@ impl Port {
                     continue;
                 }
             };
+            self.busy.send_replace(true);
             let pid = successor.pid();
             match self.pass_on(&successor, &sockets).await {
                 Ok(()) => return Ok(successor),
@@ -104,6 +116,7 @@ impl Port {
                 }
             }
             self.offered.set(false);
+            self.busy.send_replace(false);
         }
     }
 

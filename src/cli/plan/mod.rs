@@ -22,7 +22,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::arguments::{Format, PROGRAM, PlanArguments};
+use super::arguments::PROGRAM;
+use super::commands::{Format, PlanArguments};
 use super::locate::unknown_pool;
 use super::print;
 use crate::config::{self, Config, Loaded};

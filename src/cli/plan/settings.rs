@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Listen, PoolConfig, Secret, SentinelAuth, SentinelConfig};
+use crate::config::{Listen, PoolConfig, Secret, SentinelAuth, SentinelConfig, takes_effect};
 
 /// Passwords are shown as `(hidden)`, also where they differ.
 #[derive(Debug, PartialEq, Serialize)]
@@ -30,15 +30,6 @@ pub(super) fn changed(old: &PoolConfig, new: &PoolConfig) -> Vec<ChangedSetting>
             takes_effect: takes_effect(key),
         })
         .collect()
-}
-
-fn takes_effect(key: &str) -> Option<&'static str> {
-    match key {
-        "tcpkeepalive" | "proxy_protocol" => Some("for clients that connect from then on"),
-        "reuseport" => Some("at the next start"),
-        "redis_auth" => Some("clients that are in stay in"),
-        _ => None,
-    }
 }
 
 /// Its `Display` is one line, as in the file where that is possible. Equal ones mean the same.
@@ -263,7 +254,7 @@ mod tests {
             new: new.to_owned(),
             takes_effect,
         };
-        let connect = Some("for clients that connect from then on");
+        let connect = Some("for clients that connect afterwards");
         let stay = Some("clients that are in stay in");
         assert_eq!(
             changed(&old, &new),

@@ -74,6 +74,10 @@ fn text_has_twemproxys_order_and_spacing() {
         [
             "workers",
             "topology_version",
+            "config_generation",
+            "config_reloads",
+            "config_reload_failures",
+            "config_loaded_at",
             "buffered_bytes",
             "resident_bytes",
             "memory_limit_bytes",

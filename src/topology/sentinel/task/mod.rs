@@ -4,6 +4,7 @@
 pub(crate) mod ask;
 mod link;
 mod log;
+mod watchers;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,26 +12,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
 use super::{
-    Commit, HostPort, Link, MasterRef, NoMaster, Output, RoleAnswer, SentinelId, ShardId,
-    ShardSpec, Symptom, Timing, Watcher,
+    HostPort, Link, NoMaster, Output, RoleAnswer, SentinelId, ShardId, ShardSpec, Symptom, Timing,
+    Watcher,
 };
-use crate::config::{self, Address, Config, PoolConfig, SentinelConfig};
+use crate::config::{self, Config, PoolConfig, SentinelConfig};
 use crate::topology::page::Watched;
 use crate::topology::{Endpoint, ServerId, Update};
 use link::{Command, LinkPlan, Report};
+pub(crate) use watchers::{WatcherId, Watchers};
 
 /// A master's address that is a host name is looked up this often: a pod that restarts keeps its name.
 const LOOKUP: Duration = Duration::from_secs(5);
 
 /// News is shown at most this late: a poll of many sentinels is many pieces of news.
 const TELLING: Duration = Duration::from_millis(100);
-
-/// A symptom of one server, for the watcher that has it.
-pub(crate) type Symptoms = HashMap<ServerId, mpsc::UnboundedSender<(ServerId, Symptom)>>;
 
 /// What a watcher wants published, and what happened for the counters.
 #[derive(Debug)]
@@ -46,58 +45,12 @@ pub(crate) enum Decision {
     },
 }
 
-/// The running watchers, as others see them.
-pub(crate) struct Watchers {
-    /// Where the symptoms of the servers they manage go.
-    pub symptoms: Symptoms,
-    /// What each of them says of its sentinels and servers.
-    pub told: Vec<watch::Receiver<Arc<Watched>>>,
-}
-
-/// Starts a watcher for every distinct set of sentinels; they end when nobody listens to `decisions`.
-pub(crate) fn spawn(
-    config: &Config,
-    decisions: mpsc::UnboundedSender<Decision>,
-    jobs: &mut JoinSet<()>,
-) -> Watchers {
-    let mut groups: Vec<(&SentinelConfig, Vec<ServerId>)> = Vec::new();
-    for (pool, pool_config) in (0u16..).zip(&config.pools) {
-        let Some(sentinel) = &pool_config.sentinel else {
-            continue;
-        };
-        let servers = (0..pool_config.servers.len() as u16).map(|server| ServerId { pool, server });
-        match groups
-            .iter_mut()
-            .find(|(known, _)| is_same_set(known, sentinel))
-        {
-            Some((_, group)) => group.extend(servers),
-            None => groups.push((sentinel, servers.collect())),
-        }
-    }
-    let mut watchers = Watchers {
-        symptoms: Symptoms::new(),
-        told: Vec::new(),
-    };
-    for (sentinel, servers) in groups {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let symptoms = servers.iter().map(|&id| (id, sender.clone()));
-        watchers.symptoms.extend(symptoms);
-        let driver = Driver::new(config, sentinel, servers, decisions.clone());
-        watchers.told.push(driver.told.subscribe());
-        jobs.spawn(driver.run(receiver));
-    }
-    watchers
-}
-
-/// May pools share one watcher? All that concerns the sentinels must be the same.
-fn is_same_set(a: &SentinelConfig, b: &SentinelConfig) -> bool {
-    let aspect = |s: &SentinelConfig| {
-        let mut sentinels = s.sentinels.clone();
-        sentinels.sort();
-        let waits = (s.poll, s.connect_timeout, s.command_timeout, s.startup_wait);
-        (sentinels, s.auth.clone(), s.nat.clone(), waits)
-    };
-    aspect(a) == aspect(b)
+/// What a watcher is told by the topology task.
+#[derive(Debug)]
+enum Input {
+    Symptom(ServerId, Symptom),
+    /// The pools of a new configuration in which nothing that the watcher goes by has changed.
+    Pools(Vec<Arc<PoolConfig>>),
 }
 
 fn host_port(address: &config::HostPort) -> HostPort {
@@ -148,7 +101,8 @@ struct Driver {
     masters: Vec<Master>,
     news: mpsc::UnboundedSender<News>,
     incoming: mpsc::UnboundedReceiver<News>,
-    decisions: mpsc::UnboundedSender<Decision>,
+    id: WatcherId,
+    decisions: mpsc::UnboundedSender<(WatcherId, Decision)>,
     next_lookup: Instant,
     told: watch::Sender<Arc<Watched>>,
     /// When to tell what has changed; `None`: nothing has.
@@ -165,9 +119,11 @@ impl Driver {
     fn new(
         config: &Config,
         sentinel: &SentinelConfig,
-        servers: Vec<ServerId>,
-        decisions: mpsc::UnboundedSender<Decision>,
+        shards: Vec<(ServerId, ShardSpec)>,
+        id: WatcherId,
+        decisions: mpsc::UnboundedSender<(WatcherId, Decision)>,
     ) -> Driver {
+        let (servers, specs): (Vec<ServerId>, _) = shards.into_iter().unzip();
         let timing = Timing {
             poll: sentinel.poll,
             connect: sentinel.connect_timeout,
@@ -175,7 +131,6 @@ impl Driver {
             startup_wait: sentinel.startup_wait,
             ..Timing::default()
         };
-        let specs = servers.iter().map(|&id| spec(config, id)).collect();
         let names = servers.iter().map(|&id| {
             let pool = &config.pools[usize::from(id.pool)];
             (
@@ -214,13 +169,15 @@ impl Driver {
             names: HashMap::new(),
             news,
             incoming,
+            id,
             decisions,
             next_lookup: now() + LOOKUP,
             serial: 0,
         }
     }
 
-    async fn run(mut self, mut symptoms: mpsc::UnboundedReceiver<(ServerId, Symptom)>) {
+    /// Ends when nobody is left who could send `inputs`.
+    async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
         loop {
             while let Some(output) = self.watcher.poll_output() {
                 self.do_output(output);
@@ -234,12 +191,13 @@ impl Driver {
                     self.take(news);
                     self.tell_soon();
                 }
-                symptom = symptoms.recv() => match symptom {
-                    Some((id, symptom)) => {
+                input = inputs.recv() => match input {
+                    Some(Input::Symptom(id, symptom)) => {
                         if let Some(shard) = self.servers.iter().position(|server| *server == id) {
                             self.watcher.handle_symptom(ShardId(shard), symptom, now());
                         }
                     }
+                    Some(Input::Pools(pools)) => self.pools = pools,
                     None => return,
                 },
                 () = sleep_until(deadline.into()) => {
@@ -458,31 +416,6 @@ impl Driver {
 
     fn decide(&self, decision: Decision) {
         // Without a topology task there is nothing to decide.
-        let _ = self.decisions.send(decision);
-    }
-}
-
-fn spec(config: &Config, id: ServerId) -> ShardSpec {
-    let pool = &config.pools[usize::from(id.pool)];
-    let server = &pool.servers[usize::from(id.server)];
-    let initial = match &server.address {
-        Address::Tcp { host, port } => HostPort::new(host.clone(), *port),
-        Address::Unix(path) => HostPort::new(path.display().to_string(), 0),
-    };
-    let sentinel = pool
-        .sentinel
-        .as_ref()
-        .expect("only pools with sentinels are watched");
-    ShardSpec {
-        master: match server.master_name() {
-            Some(name) => MasterRef::Named(name.to_string()),
-            None => MasterRef::ByAddress(initial.clone()),
-        },
-        initial,
-        commit: match sentinel.commit {
-            config::Commit::Confirmed => Commit::Confirmed,
-            config::Commit::Eager => Commit::Eager,
-        },
-        failover_hold: sentinel.failover_hold,
+        let _ = self.decisions.send((self.id, decision));
     }
 }
