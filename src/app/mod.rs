@@ -295,7 +295,7 @@ async fn live(
     let (read, loaded_at) = prepared.read;
     let config = Arc::clone(&prepared.config);
     let current = Current::new(config, options.config.clone(), loaded_at);
-    let mut running = Running::start(prepared, current.clone()).await?;
+    let mut running = Running::start(prepared, current.clone(), logging.dropped()).await?;
     let control = Arc::clone(&running.stats().control);
     let reloader = Reloader::new(current, control, options.watch, read);
     let (_pid_file, port) = takeover.finish(options.pid_file.as_deref()).await?;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -73,9 +74,14 @@ impl Running {
     ///
     /// # Errors
     /// If the system refuses a thread or to watch a socket.
-    pub async fn start(prepared: Prepared, current: Current) -> Result<Running, StartError> {
+    pub async fn start(
+        prepared: Prepared,
+        current: Current,
+        dropped_lines: Arc<AtomicU64>,
+    ) -> Result<Running, StartError> {
         let Prepared { config, admin, .. } = prepared;
-        let stats = Stats::new(names(&config), prepared.workers.get());
+        let mut stats = Stats::new(names(&config), prepared.workers.get());
+        stats.dropped_lines = dropped_lines;
         let memory = prepared.memory_per_worker * prepared.workers.get();
         stats.control.memory_limit_bytes.set(memory as u64);
         (stats.control.open_files_limit).set(resources::open_files());

@@ -252,6 +252,8 @@ pub struct Stats {
     kept: Arc<Mutex<latency::Kept>>,
     pub workers: Vec<Arc<WorkerStats>>,
     pub control: Arc<ControlStats>,
+    /// Log lines that were dropped; the log counts them.
+    pub dropped_lines: Arc<AtomicU64>,
 }
 
 impl Stats {
@@ -262,6 +264,7 @@ impl Stats {
             kept: Arc::default(),
             workers: std::iter::repeat_with(Arc::default).take(workers).collect(),
             control: Arc::default(),
+            dropped_lines: Arc::default(),
         };
         stats.list(names);
         stats

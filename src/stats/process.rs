@@ -1,5 +1,7 @@
 //! The part of the table of metrics about the process as a whole.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::metrics::{Metric, ProcessMetric, called, gauge, time};
 use super::series::Kind;
 use super::{Counter, PoolStats, Stats, WorkerStats};
@@ -73,6 +75,11 @@ pub const PROCESS: &[ProcessMetric] = &[
         "# files and connections that may be open, 0 if there is no limit",
         |stats| stats.control.open_files_limit.get(),
     )),
+    process(
+        "log_lines_dropped",
+        "# log lines left out because there were too many of their kind",
+        |stats| stats.dropped_lines.load(Relaxed),
+    ),
 ];
 
 const fn process(

@@ -81,7 +81,8 @@ fn text_has_twemproxys_order_and_spacing() {
             "buffered_bytes",
             "resident_bytes",
             "memory_limit_bytes",
-            "open_files_limit"
+            "open_files_limit",
+            "log_lines_dropped"
         ]
     );
 
