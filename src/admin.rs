@@ -11,6 +11,7 @@
 
 mod http;
 pub mod latency;
+mod memory;
 mod metrics;
 mod process;
 mod ready;
@@ -44,8 +45,10 @@ pub use ready::Readiness;
 const COMMIT: Option<&str> = option_env!("NUTHATCH_COMMIT");
 
 /// A client that has sent nothing for this long is one of nutcracker's and gets the plain JSON. HTTP
-/// clients send with or right after the handshake's last packet, so it need not span a round trip.
-const SILENCE: Duration = Duration::from_millis(100);
+/// clients send with or right after the handshake's last packet, so it need not span a round trip, but
+/// on a busy machine they may be held up in between, and JSON without HTTP is an error to them. Agents made
+/// for nutcracker lose nothing by the wait: they ask once in seconds and read until the close.
+const SILENCE: Duration = Duration::from_millis(300);
 /// For the head of an HTTP request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything on one connection, so that nobody keeps a place for ever.
@@ -169,9 +172,15 @@ impl State {
             uptime: self.started.elapsed(),
             timestamp: unix_time(),
         };
+        self.measure_memory();
         let mut text = report::json(&self.sources.stats, origin);
         text.push('\n');
         text
+    }
+
+    /// To be called before the values of the process are read.
+    fn measure_memory(&self) {
+        (self.sources.stats.control.resident_bytes).set(memory::resident_bytes());
     }
 
     fn health(&self) -> Vec<PoolHealth> {

@@ -12,6 +12,9 @@
 /// Start, end and what an operator asked for by a signal: shown at every level, never dropped.
 pub const NOTICE: &str = "nuthatch::notice";
 
+/// Slow requests: a log of their own, that whoever writes it bounds, so nothing is dropped here.
+pub const SLOW: &str = "nuthatch::slow";
+
 /// A change of state, told once: ejections and returns, switches of masters, holds, sentinels that come
 /// and go, what a configuration means. Shown as its level says, never dropped.
 pub const CHANGE: &str = "nuthatch::change";

@@ -206,7 +206,19 @@ fn the_debian_package_is_made_of_what_is_there() {
         text(&units["unit-name"])
     );
     let unit = read(&unit);
-    assert!(unit.contains(&format!("-c {IN_IMAGE}")), "{unit}");
+    let commands = [
+        "ExecStartPre=/usr/bin/nuthatch -t",
+        "ExecStart=/usr/bin/nuthatch",
+    ];
+    for command in commands {
+        let line = format!("\n{command} -c {IN_IMAGE}");
+        assert!(unit.contains(&line), "{command}: {unit}");
+    }
+    // The account that is made when the package is installed.
+    let postinst = read("deploy/debian/postinst");
+    let made = "adduser --system --group --no-create-home --home /nonexistent nuthatch\n";
+    assert!(postinst.contains(made));
+    assert!(unit.contains("\nUser=nuthatch\nGroup=nuthatch\n"), "{unit}");
     let scripts = text(&deb["maintainer-scripts"]);
     for name in ["postinst", "postrm"] {
         let script = root().join(scripts).join(name);
@@ -416,6 +428,6 @@ fn a_rotated_log_goes_on_in_a_new_file() {
     assert!(old.contains("started, pid"), "{old}");
     drop(proxy.client());
     eventually("lines in the new log", || {
-        proxy.log().contains("accepted, worker")
+        proxy.log().contains("client accepted")
     });
 }

@@ -323,23 +323,33 @@ fn requests_for_a_server_that_takes_none_are_bounded() {
     );
 }
 
+/// What the allocator keeps beyond what is in use comes and goes with every round, by up to a few megabytes;
+/// what clients hold is there after each of them. The least of some rounds is mostly the latter.
+const ROUNDS: usize = 5;
+
 #[test]
 fn idle_clients_hold_little_whatever_they_did() {
     let shards = Shards::start(1);
     let value = "v".repeat(100_000);
-    // Also brings the memory that all clients share to its size.
     let busy = |client: &mut Client| {
         assert_eq!(client.cmd(&["SET", "k", &value]), Value::ok());
         let replies =
             client.pipeline(&[["GET", "k"].as_slice(), &["PING"], &["MGET", "k", "none"]]);
         assert_eq!(replies[0], Value::bulk(&value));
     };
+    // With all of them idle again.
+    let least_memory = |clients: &mut [Client]| {
+        let rounds = (0..ROUNDS).map(|_| {
+            clients.iter_mut().for_each(busy);
+            eventually("nothing is kept", || buffered(&shards) == 0);
+            memory(&shards, "VmRSS:")
+        });
+        rounds.min().expect("there are rounds")
+    };
     let mut clients: Vec<Client> = (0..50).map(|_| shards.client()).collect();
-    clients.iter_mut().for_each(busy);
-    let before = memory(&shards, "VmRSS:");
+    // Also brings the memory that all clients share to its size.
+    let before = least_memory(&mut clients);
     clients.extend((0..400).map(|_| shards.client()));
-    clients.iter_mut().for_each(busy);
-    let grown = memory(&shards, "VmRSS:").saturating_sub(before);
+    let grown = least_memory(&mut clients).saturating_sub(before);
     assert!(grown < 400 * 8 * 1024, "{grown} bytes for 400 more");
-    assert_eq!(buffered(&shards), 0);
 }

@@ -87,7 +87,7 @@ fn signals_change_the_log_level() {
     let setup = Setup::new();
     let running = setup.spawn(&["-v", "5"]).started();
     let connect = || UnixStream::connect(setup.path("alpha.sock")).unwrap();
-    let accepted = || setup.log().matches("accepted, worker").count();
+    let accepted = || setup.log().matches("client accepted").count();
     running.signal(Signal::TTIN);
     running.says("signal 21 (SIGTTIN) received, log level is now 6 (info)");
     let _unheard = connect();

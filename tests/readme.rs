@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use nuthatch::config::OPTIONS;
+use nuthatch::stats::metrics::{LATENCY, Metric, POOL, PROCESS, SERVER};
 
 fn readme() -> &'static str {
     include_str!("../README.md")
@@ -72,4 +73,29 @@ fn the_table_of_options_names_those_the_program_takes() {
         .collect();
     assert!(taken.contains("--conf-file"), "not the help: {help}");
     assert_eq!(documented, taken);
+}
+
+/// A table's rows. `#` is nutcracker's sign for a number of something.
+fn rows<R>(metrics: &[Metric<R>]) -> String {
+    let row = |metric: &Metric<R>| {
+        let text = metric.description.trim_start_matches("# ");
+        format!("| `{}` | {text} |\n", metric.name)
+    };
+    metrics.iter().map(row).collect()
+}
+
+#[test]
+fn the_tables_of_values_are_complete_and_right() {
+    let head = |title: &str| format!("| {title} | |\n|---|---|\n");
+    let tables = [
+        head("header") + &rows(PROCESS),
+        head("pool") + &rows(POOL),
+        head("server") + &rows(SERVER),
+        head("pool and server") + &rows(LATENCY),
+    ]
+    .join("\n");
+    assert!(
+        chapter("Statistics").contains(&tables),
+        "the tables should be:\n{tables}"
+    );
 }

@@ -52,6 +52,7 @@ missing() {
   has nutcracker || echo nutcracker
   has haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
   has logrotate || [ -x /usr/sbin/logrotate ] || echo logrotate
+  has python3 || echo python3
   if $clients; then
     has_venv || echo python3-venv
     has node || echo nodejs

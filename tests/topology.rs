@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-use nuthatch::config::{Address, Config, Limits, Listen, PoolConfig, Secret, ServerConfig};
+use nuthatch::config::{
+    Address, Config, Limits, Listen, PoolConfig, Secret, ServerConfig, SlowRequests,
+};
 use nuthatch::distribution::Distribution;
 use nuthatch::hash::Hash;
 use nuthatch::stats::{ControlStats, PoolNames, Stats};
@@ -126,6 +128,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
         server_connections: NonZeroU32::MIN,
         server_retry_timeout: RETRY,
         server_failure_limit: 2,
+        slow_requests: SlowRequests::default(),
         limits: Limits {
             max_request_bytes: 1 << 29,
             max_arguments: 1 << 20,

@@ -6,6 +6,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use crate::stats::histogram::Snapshot;
+
 /// Upper bounds of the exported buckets, microseconds: 50 µs to 10 s, round in every decade so that a goal
 /// such as "99 % within 5 ms" can be read off one bucket. The last bucket has no bound.
 pub const BOUNDS: [u64; 17] = [
@@ -29,6 +31,16 @@ pub struct Histogram {
     pub sum_seconds: f64,
     /// Upper bounds in seconds and how many values lie between each and the one before.
     pub buckets: Vec<(f64, u64)>,
+}
+
+impl From<&Snapshot> for Latency {
+    fn from(snapshot: &Snapshot) -> Latency {
+        Latency {
+            count: snapshot.count(),
+            sum_us: snapshot.sum(),
+            buckets: snapshot.buckets().collect(),
+        }
+    }
 }
 
 impl Latency {

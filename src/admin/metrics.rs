@@ -13,6 +13,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::State;
+use super::latency::{self, Latency};
 use super::process::Process;
 use crate::stats::Stats;
 use crate::stats::metrics::{POOL, PROCESS, SERVER};
@@ -57,6 +58,7 @@ impl Format {
 /// All metrics as they are now.
 pub(super) fn text(state: &State, format: Format) -> String {
     let pools = state.health();
+    state.measure_memory();
     let readiness = &state.sources.readiness;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape {
@@ -137,7 +139,12 @@ impl Scrape {
             let ready = u64::from(pool.is_ready());
             family.encode_family(&of_pool(pool))?.encode_gauge(&ready)?;
         }
-        Ok(())
+        let help = "From the read of a request until its reply could be passed to the client.";
+        let latencies = self.pools.iter().map(|pool| {
+            let latency = self.stats.pool_latency(pool.slot);
+            (of_pool(pool), Latency::from(&latency))
+        });
+        latency::encode(out, "nuthatch_pool_latency", help, latencies)
     }
 
     fn encode_servers(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -173,7 +180,12 @@ impl Scrape {
             let place = [pool, name, ("address", &address), ("role_source", source)];
             family.encode_info(&place)?;
         }
-        Ok(())
+        let help = "From the read of a request at the client to the read of the server's reply.";
+        let latencies = self.servers().map(|(pool, server)| {
+            let latency = self.stats.server_latency(pool.slot, server.slot);
+            (of_server(pool, server), Latency::from(&latency))
+        });
+        latency::encode(out, "nuthatch_server_latency", help, latencies)
     }
 
     fn servers(&self) -> impl Iterator<Item = (&PoolHealth, &ServerHealth)> {
@@ -185,23 +197,11 @@ impl Scrape {
 /// Name, help and value of the gauges about a server's state, 1 or 0.
 type ServerState = (&'static str, &'static str, fn(&ServerHealth) -> bool);
 
-const STATES: [ServerState; 3] = [
-    (
-        "nuthatch_server_up",
-        "1 unless the server cannot be reached, is ejected or has no address, else 0.",
-        ServerHealth::is_up,
-    ),
-    (
-        "nuthatch_server_ejected",
-        "1 while the server is off the ring, else 0.",
-        |server| server.ejected,
-    ),
-    (
-        "nuthatch_server_holding",
-        "1 while the server's requests wait for an announced failover, else 0.",
-        |server| server.held,
-    ),
-];
+const STATES: [ServerState; 1] = [(
+    "nuthatch_server_up",
+    "1 unless the server cannot be reached, is ejected or has no address, else 0.",
+    ServerHealth::is_up,
+)];
 
 fn of_pool(pool: &PoolHealth) -> [(&str, &str); 1] {
     [("pool", &pool.name)]

@@ -8,13 +8,16 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::SILENCE;
+
 /// Clients served at a time. Each takes a file, some kilobytes, and while it is answered the report.
 const SEATS: usize = 64;
 
 /// How long a client may stay, from its arrival, when others wait for a seat.
 const fn patience(phase: u8) -> Duration {
     match phase {
-        READING => Duration::from_millis(250),
+        // Who is to be answered for his silence must not be sent away for it.
+        READING => SILENCE.saturating_add(Duration::from_millis(200)),
         ANSWERING => Duration::from_secs(1),
         _ => Duration::ZERO,
     }

@@ -156,14 +156,17 @@ impl Admission {
     }
 
     fn check(&self, pool: u16, config: &PoolConfig) -> Result<(), String> {
+        let stats = &self.stats.control.pools[usize::from(pool)];
         let clients = |pool| -> usize { self.workers.iter().map(|w| w.clients(pool)).sum() };
         if let Some(limit) = config.client_connections
             && clients(pool) as u64 >= u64::from(limit.get())
         {
+            stats.client_connections_hit.add(1);
             return Err(format!("client_connections is {limit}"));
         }
         let limit = self.client_limit.get();
         if self.clients() as u64 >= limit {
+            stats.open_files_hit.add(1);
             return Err(format!("open files suffice for {limit} clients"));
         }
         Ok(())

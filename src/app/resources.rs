@@ -105,6 +105,11 @@ pub fn raise_open_files(config: &Config, workers: usize) -> u64 {
     clients
 }
 
+/// How many files this process may have open now; 0 is without limit.
+pub fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(0)
+}
+
 /// Each worker has its own connections, and one set for each protocol version that clients speak.
 fn backend_files(config: &Config, workers: usize) -> u64 {
     let pools = config.live().into_iter();

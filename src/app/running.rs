@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 
 use super::accept::{self, Admission};
 use super::handover::SharedSocket;
@@ -17,7 +18,7 @@ use super::{Prepared, StartError, resources};
 use crate::admin::{Admin, Readiness, Sources};
 use crate::config::{Config, Current, PoolConfig};
 use crate::log::CHANGE;
-use crate::stats::{PoolNames, ServerName, Stats, WorkerStats};
+use crate::stats::{PoolNames, ServerName, Stats, WorkerStats, latency};
 use crate::topology::task::{self, TopologyHandle, watch_recovery};
 use crate::worker::{Worker, WorkerOptions};
 
@@ -75,6 +76,10 @@ impl Running {
     pub async fn start(prepared: Prepared, current: Current) -> Result<Running, StartError> {
         let Prepared { config, admin, .. } = prepared;
         let stats = Stats::new(names(&config), prepared.workers.get());
+        let memory = prepared.memory_per_worker * prepared.workers.get();
+        stats.control.memory_limit_bytes.set(memory as u64);
+        (stats.control.open_files_limit).set(resources::open_files());
+        tokio::task::spawn_local(keep_latencies(stats.clone()));
         let mut topology = task::spawn(&config, Arc::clone(&stats.control));
         let readiness = Readiness::default();
         let system = StartError::system("starting to listen");
@@ -371,6 +376,16 @@ fn answer(
         }
     });
     open
+}
+
+/// Lets the last minute of the latencies go on.
+async fn keep_latencies(stats: Stats) {
+    let mut periods = tokio::time::interval(latency::PERIOD);
+    periods.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        periods.tick().await;
+        stats.keep_latencies();
+    }
 }
 
 /// What is configured, in the order of the file.

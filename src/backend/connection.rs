@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::slow::Meter;
 use super::{Call, Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::Resp;
@@ -24,11 +25,12 @@ pub(super) struct InFlight {
     pub call: Call,
     /// When it was queued, in the worker's milliseconds.
     pub since: u32,
-    /// It was sent once already and is not sent a third time.
-    pub repeated: bool,
     /// Stream offset behind its last byte.
     pub end: u64,
 }
+
+// One per request in flight: half a cache line.
+const _: () = assert!(std::mem::size_of::<InFlight>() == 32);
 
 /// A request that the server refused to execute: it may be sent elsewhere, or get this reply.
 #[derive(Debug)]
@@ -155,7 +157,6 @@ impl Connection {
         self.fifo.push_back(InFlight {
             call,
             since: now,
-            repeated: false,
             end: self.appended,
         });
     }
@@ -216,10 +217,12 @@ impl Connection {
         &mut self,
         input: &[u8],
         turn: &mut Turn<'_, R>,
+        meter: &mut Meter<'_>,
     ) -> (Batch, Result<(), Cause>) {
         let mut batch = Batch::default();
         let base = self.consumed;
-        let result = self.take_replies(input, turn, base, &mut batch);
+        let result = self.take_replies(input, turn, base, &mut batch, meter);
+        meter.flush();
         self.out
             .release((self.consumed - base) as usize, turn.buffers);
         let taken = match result {
@@ -242,6 +245,7 @@ impl Connection {
         turn: &mut Turn<'_, R>,
         base: u64,
         batch: &mut Batch,
+        meter: &mut Meter<'_>,
     ) -> Result<usize, Cause> {
         let mut at = 0;
         while at < input.len() {
@@ -269,7 +273,7 @@ impl Connection {
                     self.scanner = ReplyScanner::default();
                     break;
                 }
-                if piece.end && !head.repeated && is_refusal(bytes) {
+                if piece.end && !head.call.repeated && is_refusal(bytes) {
                     let from = (self.consumed - base) as usize;
                     batch.bounced.push(Bounced {
                         entry: head,
@@ -300,6 +304,11 @@ impl Connection {
             self.begun = true;
             if !piece.end {
                 break;
+            }
+            let us = turn.us.wrapping_sub(head.call.began);
+            if meter.count(us) {
+                let from = (self.consumed - base) as usize;
+                self.note_slow(head, from, us, turn.now, meter);
             }
             self.pop(head);
             batch.replies += 1;

@@ -1,7 +1,9 @@
 //! One stream, its queue and what happens to it when the stream ends.
 
 use super::connection::*;
+use super::slow::{Meter, SlowLog};
 use super::*;
+use crate::config::SlowRequests;
 use crate::protocol::redis::Resp;
 use crate::stats::ServerStats;
 use crate::topology::Endpoint;
@@ -30,7 +32,19 @@ fn turn<'a>(replies: &'a mut Seen, buffers: &'a mut BufferPool) -> Turn<'a, Seen
         replies,
         buffers,
         now: 0,
+        us: 1,
     }
+}
+
+/// A read that nobody measures.
+fn take(
+    connection: &mut Connection,
+    input: &[u8],
+    turn: &mut Turn<'_, Seen>,
+) -> (Batch, Result<(), Cause>) {
+    let (stats, mut slow) = (ServerStats::default(), SlowLog::default());
+    let mut meter = Meter::new(&stats, SlowRequests::default(), &mut slow);
+    connection.handle_bytes(input, turn, &mut meter)
 }
 
 fn call(slot: u32) -> Call {
@@ -38,8 +52,10 @@ fn call(slot: u32) -> Call {
         client: 0,
         generation: 0,
         slot,
+        began: 1,
         part: 0,
         write: false,
+        repeated: false,
     }
 }
 
@@ -65,7 +81,7 @@ fn replies_meet_their_calls_in_order_at_any_split() {
         write(&mut c, 9);
         for part in [&input[..first], &input[first..]] {
             let read = [c.partial(), part].concat();
-            let (_, result) = c.handle_bytes(&read, &mut turn(&mut seen, &mut buffers));
+            let (_, result) = take(&mut c, &read, &mut turn(&mut seen, &mut buffers));
             assert_eq!(result, Ok(()));
         }
         let want: [(u32, &[u8]); 3] = [(0, b"+A\r\n"), (1, b"$3\r\nxyz\r\n"), (2, b"*1\r\n:5\r\n")];
@@ -85,7 +101,7 @@ fn a_reply_without_a_request_is_refused() {
     let (mut seen, mut buffers) = (Seen::default(), BufferPool::default());
     let mut c = connection();
     let mut answer = || {
-        c.handle_bytes(b"+OK\r\n", &mut turn(&mut seen, &mut buffers))
+        take(&mut c, b"+OK\r\n", &mut turn(&mut seen, &mut buffers))
             .1
             .err()
     };
@@ -93,8 +109,7 @@ fn a_reply_without_a_request_is_refused() {
     let mut c = connection();
     c.queue(call(0), b"GET", 0, &mut BufferPool::default());
     let (mut seen, mut buffers) = (Seen::default(), BufferPool::default());
-    let early = c
-        .handle_bytes(b"+OK\r\n", &mut turn(&mut seen, &mut buffers))
+    let early = take(&mut c, b"+OK\r\n", &mut turn(&mut seen, &mut buffers))
         .1
         .err();
     assert_eq!(early, Some(Cause::Unasked), "answered before it was sent");
@@ -203,7 +218,7 @@ fn a_gated_connection_keeps_refusals_back_at_any_split() {
         for part in [&input[..first], &input[first..]] {
             let read = [c.partial(), part].concat();
             bounced.extend(
-                c.handle_bytes(&read, &mut turn(&mut seen, &mut buffers))
+                take(&mut c, &read, &mut turn(&mut seen, &mut buffers))
                     .0
                     .bounced,
             );

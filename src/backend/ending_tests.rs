@@ -55,8 +55,10 @@ impl Fixture {
             client: 0,
             generation: 0,
             slot,
+            began: 1,
             part: 0,
             write: true,
+            repeated: false,
         };
         (self.backends).send(id, call, b"PING\r\n", 0, &mut self.buffers);
         id
@@ -67,6 +69,7 @@ impl Fixture {
             replies: &mut self.failed,
             buffers: &mut self.buffers,
             now: 0,
+            us: 1,
         };
         self.backends.handle_closed(id, cause, &mut turn);
     }
@@ -113,6 +116,7 @@ fn a_reply_right_after_a_failure_is_reported() {
             replies: &mut f.failed,
             buffers: &mut f.buffers,
             now: 0,
+            us: 1,
         };
         assert!(f.backends.handle_bytes(id, reply, &mut turn));
         assert_eq!(f.backends.take_events(), events);
@@ -135,6 +139,7 @@ fn a_request_that_is_late_says_whether_there_was_a_connection() {
                 replies: &mut f.failed,
                 buffers: &mut f.buffers,
                 now,
+                us: 1,
             };
             f.backends.check_deadlines(&mut turn);
         }
@@ -167,6 +172,7 @@ fn a_server_that_returns_is_tried_at_once() {
             replies: &mut f.failed,
             buffers: &mut f.buffers,
             now: 1,
+            us: 1,
         };
         f.backends.apply(Arc::new(topology), &mut turn);
     }

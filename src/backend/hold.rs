@@ -26,7 +26,7 @@ impl Backends {
         self.pools[usize::from(pool)].config.sentinel.as_ref()
     }
 
-    /// Does a server hold as much as it may?
+    /// Does a server hold as much as it may? Counts that it does.
     pub(super) fn is_full(&self, pool: u16, server: u16) -> bool {
         let Some(limits) = self.sentinel(pool) else {
             return false;
@@ -35,7 +35,15 @@ impl Backends {
         let (requests, bytes) = lanes
             .map(|id| &self.connections[*id as usize])
             .fold((0, 0), |(n, b), c| (n + c.fifo.len(), b + c.retained()));
-        requests >= limits.hold_requests as usize || bytes as u64 >= limits.hold_bytes
+        let stats = self.server_stats(pool, server);
+        if requests >= limits.hold_requests as usize {
+            stats.hold_requests_hit.add(1);
+        } else if bytes as u64 >= limits.hold_bytes {
+            stats.hold_bytes_hit.add(1);
+        } else {
+            return false;
+        }
+        true
     }
 
     /// Follows the holds of a new snapshot; addresses have been followed already.
@@ -129,6 +137,7 @@ impl Backends {
                     taken = true;
                 }
                 Err(failure) => {
+                    self.count_failed((pool, server), &failure, stray.entries.len());
                     for entry in stray.entries {
                         (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
                     }
@@ -159,20 +168,14 @@ impl Backends {
         }
         let waits = self.server(pool, server).hold != Hold::No;
         let mut stray = Stray::default();
-        for Bounced {
-            entry,
-            request,
-            reply,
-        } in bounced
-        {
+        for mut refused in bounced {
             if waits {
-                let repeated = super::connection::InFlight {
-                    repeated: true,
-                    ..entry
-                };
+                refused.entry.call.repeated = true;
                 stray.repeats += 1;
-                stray.push(repeated, &request);
+                stray.push(refused.entry, &refused.request);
             } else {
+                self.count_refusal((pool, server), &refused, turn.us);
+                let Bounced { entry, reply, .. } = refused;
                 turn.replies.reply(entry.call, &reply, true, turn.buffers);
             }
         }
@@ -278,6 +281,7 @@ impl Backends {
                 self.opening.push(id);
             }
             self.mark(id);
+            self.count_failed((pool, server), failure, expired.len());
             for entry in expired {
                 turn.replies
                     .fail(entry.call, failure, Fate::NotSent, turn.buffers);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::connection::{Connection, State};
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold, next_random};
+use super::slow::Meter;
 use super::stray::Stray;
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
@@ -42,6 +43,11 @@ impl Backends {
         }
     }
 
+    /// The pool whose server the connection leads to.
+    pub fn pool_of(&self, id: ConnectionId) -> u16 {
+        self.connections[id as usize].pool
+    }
+
     /// Bytes that the shell must put in front of the next read.
     pub fn partial(&self, id: ConnectionId) -> &[u8] {
         self.connections[id as usize].partial()
@@ -60,8 +66,13 @@ impl Backends {
         }
         let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
         let before = connection.retained();
-        let (batch, result) = connection.handle_bytes(input, turn);
+        let stats = &self.stats.pools[usize::from(pool)].servers[usize::from(server)];
+        let slow = self.pools[usize::from(pool)].config.slow_requests;
+        let mut meter = Meter::new(stats, slow, &mut self.slow);
+        let (batch, result) = connection.handle_bytes(input, turn, &mut meter);
         self.retained -= before - connection.retained();
+        stats.responses.add(batch.replies);
+        stats.response_bytes.add(batch.bytes);
         if let Err(cause) = result {
             // They are older than all that is left on the connection, and go on before it.
             self.leave_lane(id);
@@ -82,9 +93,6 @@ impl Backends {
                 "server fails: {}", Cause::NoPassword
             );
         }
-        let stats = self.server_stats(pool, server);
-        stats.responses.add(batch.replies);
-        stats.response_bytes.add(batch.bytes);
         if batch.unwell {
             self.report_failure(pool, server);
         } else if batch.replies > 0 && self.is_suspect(pool, server) {
@@ -195,6 +203,7 @@ impl Backends {
             self.log(id, resp, &failure.cause, requests);
         }
         self.bury(id, turn.buffers);
+        self.count_failed((pool, server), &failure, lost.len());
         for entry in lost {
             turn.replies
                 .fail(entry.call, &failure, Fate::Sent, turn.buffers);
@@ -207,6 +216,7 @@ impl Backends {
         if waits || may_resend {
             self.take_in((pool, server), resp, stray, turn);
         } else {
+            self.count_failed((pool, server), &failure, stray.entries.len());
             for entry in stray.entries {
                 (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
             }
@@ -388,6 +398,9 @@ impl Backends {
         self.leave_lane(id);
         if done {
             self.bury(id, turn.buffers);
+        } else {
+            // Its gauges still count what it gave away.
+            self.mark(id);
         }
         stray
     }

@@ -12,8 +12,10 @@ const CALL: Call = Call {
     client: 0,
     generation: 0,
     slot: 0,
+    began: 1,
     part: 0,
     write: false,
+    repeated: false,
 };
 
 /// The errors that calls ended with, and how many replies did.
@@ -64,6 +66,7 @@ impl World {
             replies: &mut self.ends,
             buffers: &mut self.buffers,
             now: 0,
+            us: 1,
         };
         act(&mut self.backends, &mut turn)
     }

@@ -8,6 +8,7 @@
 mod connection;
 #[cfg(test)]
 mod connection_tests;
+mod count;
 #[cfg(test)]
 mod ending_tests;
 mod failure;
@@ -24,11 +25,13 @@ mod pool;
 mod reload;
 #[cfg(test)]
 mod reload_tests;
+mod slow;
 mod stray;
 
 pub use connection::Connection;
 pub use failure::{Cause, Failure, Fate};
 pub use pool::{Backends, ConnectionId, Plan, Target};
+pub use slow::SlowRequest;
 
 use crate::buffer::BufferPool;
 
@@ -40,10 +43,14 @@ pub struct Call {
     pub generation: u32,
     /// Number of the slot in the client's pipeline.
     pub slot: u32,
+    /// When it was read from the client, in the worker's microseconds, which wrap.
+    pub began: u32,
     /// Which fragment of a split request this is; 0 for a whole one.
     pub part: u16,
     /// The request may change data: if it is lost after it was sent, its effect is unknown.
     pub write: bool,
+    /// It was sent once already and is not sent a third time.
+    pub repeated: bool,
 }
 
 /// Where replies go. Each call ends in exactly one `reply` with `end`, or one `fail`.
@@ -61,4 +68,6 @@ pub struct Turn<'a, R> {
     pub buffers: &'a mut BufferPool,
     /// Milliseconds since the worker's start; wraps.
     pub now: u32,
+    /// The same in microseconds, as [`Call::began`].
+    pub us: u32,
 }

@@ -183,6 +183,7 @@ impl World {
             replies: &mut self.ledger,
             buffers: &mut self.buffers,
             now: self.now,
+            us: 1,
         };
         act(&mut self.backends, &mut turn)
     }
@@ -264,8 +265,10 @@ impl World {
             client,
             generation: 0,
             slot: self.ledger.calls.len() as u32,
+            began: 1,
             part: 0,
             write: self.ledger.calls.len().is_multiple_of(2),
+            repeated: false,
         };
         let mut request = Vec::new();
         write::array_header(&mut request, 2);

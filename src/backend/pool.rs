@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::connection::{Connection, State};
 use super::gate::Gate;
+use super::slow::SlowLog;
 use super::{Call, Cause, Failure};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
@@ -93,6 +94,7 @@ pub struct Backends {
     pub(super) opening: Vec<ConnectionId>,
     pub(super) dead: Vec<ConnectionId>,
     pub(super) events: Vec<Event>,
+    pub(super) slow: SlowLog,
     pub(super) random: u32,
 }
 
@@ -115,6 +117,7 @@ impl Backends {
             opening: Vec::new(),
             dead: Vec::new(),
             events: Vec::new(),
+            slow: SlowLog::default(),
             random: seed | 1,
         }
     }
@@ -157,12 +160,18 @@ impl Backends {
             n => client as usize % n,
         };
         if self.retained > self.max_retained {
-            return Err(known.failure(Cause::Overloaded));
+            return Err(self.reject((pool, server), known.failure(Cause::Overloaded)));
         }
         if !matches!(known.hold, Hold::No | Hold::Renewal) && self.is_full(pool, server) {
-            return Err(known.failure(Cause::HoldFull));
+            return Err(self.reject((pool, server), known.failure(Cause::HoldFull)));
         }
-        self.lane((pool, server), resp, lane, now)
+        match known.lanes[resp as usize][lane] {
+            Some(id) => Ok(id),
+            None => {
+                let opened = self.open((pool, server), resp, lane, now);
+                opened.map_err(|failure| self.reject((pool, server), failure))
+            }
+        }
     }
 
     /// The connection of a lane, opened if need be.
@@ -236,7 +245,7 @@ impl Backends {
     pub(super) fn preconnect_server(&mut self, pool: u16, server: u16, now: u32) {
         if self.pools[usize::from(pool)].config.preconnect {
             // A failure is logged by whoever tries to connect; there is no request to fail yet.
-            let _ = self.connection((pool, server), Resp::V2, 0, now);
+            let _ = self.lane((pool, server), Resp::V2, 0, now);
         }
     }
 

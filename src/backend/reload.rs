@@ -82,6 +82,7 @@ impl Backends {
                 State::Waiting => {
                     let waited = connection.fifo.clone();
                     self.bury(id, turn.buffers);
+                    self.count_failed((pool, server), &failure, waited.len());
                     for entry in waited {
                         (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
                     }

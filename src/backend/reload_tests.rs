@@ -78,6 +78,7 @@ impl World {
             replies: &mut self.ends,
             buffers: &mut self.buffers,
             now: 0,
+            us: 1,
         };
         act(&mut self.backends, &mut turn)
     }
@@ -113,8 +114,10 @@ impl World {
             client,
             generation: 0,
             slot,
+            began: 1,
             part: 0,
             write: true,
+            repeated: false,
         };
         let request = format!("{client:02}{slot:06}");
         assert_eq!(request.len(), REQUEST);

@@ -59,13 +59,14 @@ impl Connection {
             let request = &all[(start - base) as usize..(entry.end - base) as usize];
             start = entry.end;
             let sent = entry.end <= self.written;
-            let may_repeat = repeat_reads && !entry.call.write && !entry.repeated;
+            let may_repeat = repeat_reads && !entry.call.write && !entry.call.repeated;
             if sent && (begun || !may_repeat) {
                 lost.push(entry);
             } else {
-                let repeated = entry.repeated || sent;
                 stray.repeats += u64::from(sent);
-                stray.push(InFlight { repeated, ..entry }, request);
+                let mut entry = entry;
+                entry.call.repeated |= sent;
+                stray.push(entry, request);
             }
             begun = false;
         }

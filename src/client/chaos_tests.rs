@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::world_tests::{Store, World, execute, request};
+use super::world_tests::{NOW, Store, World, execute, request};
 use super::{ClientId, Pause, State};
 use crate::backend::Cause;
 use crate::client::Step;
@@ -81,7 +81,7 @@ impl Peer {
     fn poll(&mut self, world: &mut World) -> bool {
         let before = (self.at, self.waiting, self.eof);
         self.waiting = false;
-        match world.front.step(self.id, 0) {
+        match world.front.step(self.id, &|| NOW) {
             Step::Wait => self.waiting = true,
             step @ (Step::Finish | Step::Abort) => {
                 world.front.close(self.id, step == Step::Finish);
@@ -103,14 +103,14 @@ impl Peer {
                 match step {
                     Step::ReadOwn => {
                         world.front.own_input(self.id).extend_from_slice(bytes);
-                        world.front.handle_own_input(self.id, 0);
+                        world.front.handle_own_input(self.id, NOW);
                     }
                     _ => {
                         let held = world.front.clients.table[self.id as usize].input.len();
                         let mut buffer = vec![0; held];
                         world.front.copy_input(self.id, &mut buffer);
                         buffer.extend_from_slice(bytes);
-                        world.front.handle_input(self.id, &buffer, 0);
+                        world.front.handle_input(self.id, &buffer, NOW);
                     }
                 }
             }
@@ -152,12 +152,12 @@ fn break_something(world: &mut World) {
             let (server, port) = (world.random.usize(..3), world.random.u16(7000..7006));
             pool.servers[server].endpoint = Endpoint::Tcp(([127, 0, 0, 1], port).into());
             topology.pools[0] = Arc::new(pool);
-            world.front.apply(Arc::new(topology), 0);
+            world.front.apply(Arc::new(topology), NOW);
         }
         _ if ids.is_empty() => {}
         _ => {
             let id = ids[world.random.usize(..ids.len())];
-            world.front.handle_backend_closed(id, Cause::Closed, 0);
+            world.front.handle_backend_closed(id, Cause::Closed, NOW);
         }
     }
 }

@@ -4,10 +4,12 @@ use bytes::Bytes;
 
 use super::Peer;
 use super::pipeline::Pipeline;
+use super::time::{Now, Timing};
 use crate::backend::{Backends, ConnectionId, Failure, Fate};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
+use crate::protocol::redis::command::Class;
 use crate::protocol::redis::scan::Span;
 use crate::protocol::redis::write;
 
@@ -83,7 +85,10 @@ pub(super) struct Context<'a> {
     pub pool: u16,
     pub client: u32,
     pub generation: u32,
-    pub now: u32,
+    pub now: Now,
+    /// What the request turned out to be.
+    pub class: Class,
+    pub timing: &'a mut Timing,
 }
 
 impl Context<'_> {

@@ -1,4 +1,4 @@
-use super::world_tests::World;
+use super::world_tests::{NOW, World};
 use crate::client::{ClientId, Step};
 
 const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n";
@@ -23,7 +23,7 @@ fn a_client_may_leave_after_a_whole_interval_without_work() {
     assert!(world.front.should_leave(id));
     assert_eq!(world.woken, [id]);
     world.front.leave(id);
-    assert_eq!(world.front.step(id, 0), Step::Finish);
+    assert_eq!(world.front.step(id, &|| NOW), Step::Finish);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn clients_are_seen_off_right_behind_their_last_reply() {
     assert_eq!(world.woken, [id], "its task looks when the reply has left");
     assert!(world.front.should_leave(id));
     assert_eq!(
-        world.front.step(id, 0),
+        world.front.step(id, &|| NOW),
         Step::Read,
         "what it still says counts"
     );
@@ -89,7 +89,7 @@ fn to_be_seen_off_does_not_undo_a_drain() {
     let (mut world, id) = served();
     world.front.drain();
     world.front.see_off();
-    assert_eq!(world.front.step(id, 0), Step::Finish);
+    assert_eq!(world.front.step(id, &|| NOW), Step::Finish);
     let late = world.open();
-    assert_eq!(world.front.step(late, 0), Step::Finish);
+    assert_eq!(world.front.step(late, &|| NOW), Step::Finish);
 }

@@ -1,21 +1,21 @@
 //! Clients and backends of one worker, tied together. The shell calls `handle_*` with what sockets did
 //! and `take_*`, `flush_*` for what they should do.
 
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use slab::Slab;
 
 use super::context::{After, Context, Scratch, Session};
 use super::farewell::Farewell;
 use super::pipeline::Pipeline;
-use super::source::{Source, handle_inline, refuse_input, scan_limits};
+use super::source::{Source, count_refusal, handle_inline, refuse_input, scan_limits};
+use super::time::Now;
 use super::{Client, ClientId, Clients, Direct, Pause, Peer, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
+use crate::protocol::redis::command::Class;
 use crate::protocol::redis::scan::{Body, RequestScanner, Scan};
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
@@ -44,7 +44,7 @@ pub enum Step {
 pub struct Front {
     pub(super) clients: Clients,
     pub(super) backends: Backends,
-    buffers: BufferPool,
+    pub(super) buffers: BufferPool,
     scratch: Scratch,
     pub(super) configs: Vec<Arc<PoolConfig>>,
     /// RESP form of an inline request.
@@ -67,18 +67,8 @@ impl Front {
         let configs: Vec<_> = (topology.pools.iter())
             .map(|pool| pool.config.clone())
             .collect();
-        let limits = configs.iter().map(|config| config.limits).collect();
         Front {
-            clients: Clients {
-                table: Slab::new(),
-                generation: 0,
-                limits,
-                dirty: Vec::new(),
-                woken: Vec::new(),
-                buffered: 0,
-                overflowed: Vec::new(),
-                direct: None,
-            },
+            clients: Clients::new(&configs, stats.clone()),
             backends: Backends::new(topology, stats.clone(), memory_limit / 2, seed),
             buffers: BufferPool::default(),
             scratch: Scratch::default(),
@@ -163,8 +153,9 @@ impl Front {
         }
     }
 
-    /// What the client's task should do now. Handles what waited behind a pause that is over.
-    pub fn step(&mut self, id: ClientId, now: u32) -> Step {
+    /// What the client's task should do now. Handles what waited behind a pause that is over; only then
+    /// is the clock read.
+    pub fn step(&mut self, id: ClientId, now: &dyn Fn() -> Now) -> Step {
         let client = &mut self.clients.table[id as usize];
         if client.is_finished() {
             return match client.state {
@@ -180,7 +171,7 @@ impl Front {
                 return Step::Wait;
             }
             client.pause = Pause::No;
-            self.handle_own_input(id, now);
+            self.handle_own_input(id, now());
             return self.step(id, now);
         }
         let held = client.input.len();
@@ -208,7 +199,7 @@ impl Front {
     }
 
     /// A read into a shared buffer, behind what [`Front::copy_input`] put there.
-    pub fn handle_input(&mut self, id: ClientId, input: &[u8], now: u32) {
+    pub fn handle_input(&mut self, id: ClientId, input: &[u8], now: Now) {
         let mut source = Source::Shared { input, at: 0 };
         self.handle_requests(id, &mut source, now);
         let client = &mut self.clients.table[id as usize];
@@ -227,7 +218,7 @@ impl Front {
     }
 
     /// More bytes are in [`Front::own_input`].
-    pub fn handle_own_input(&mut self, id: ClientId, now: u32) {
+    pub fn handle_own_input(&mut self, id: ClientId, now: Now) {
         let input = std::mem::take(&mut self.clients.table[id as usize].input);
         let before = input.len();
         let mut source = Source::Own { input, at: 0 };
@@ -248,19 +239,21 @@ impl Front {
     }
 
     /// Takes requests from `source` until it has none, or the client may send no more for now.
-    fn handle_requests(&mut self, id: ClientId, source: &mut Source<'_>, now: u32) {
+    fn handle_requests(&mut self, id: ClientId, source: &mut Source<'_>, now: Now) {
         let client = &mut self.clients.table[id as usize];
         let pool = usize::from(client.pool);
         let limits = &self.clients.limits[pool];
         let config = &self.configs[pool];
         let stats = &self.stats.pools[pool];
+        let timing = &mut self.clients.timing;
+        timing.begin(now.us, client.pool);
         let mut taken = 0;
         client.need = 0;
         client.heard = true;
         while client.state == State::Open {
             if client.is_pressed(limits, 2) {
                 client.pause = Pause::Pressure;
-                stats.client_paused.add(1);
+                client.count_pause(limits, stats);
                 break;
             }
             let scan_limits = scan_limits(client.session.authenticated, limits);
@@ -271,7 +264,7 @@ impl Front {
                     break;
                 }
                 Err(error) => {
-                    stats.protocol_errors.add(1);
+                    count_refusal(stats, error);
                     refuse_input(client, error, config, &mut self.buffers);
                     break;
                 }
@@ -281,6 +274,8 @@ impl Front {
                 client: id,
                 generation: client.generation,
                 now,
+                class: Class::Unknown,
+                timing,
                 backends: &mut self.backends,
                 buffers: &mut self.buffers,
                 scratch: &mut self.scratch,
@@ -302,7 +297,7 @@ impl Front {
                             after
                         }
                         Err(error) => {
-                            stats.protocol_errors.add(1);
+                            count_refusal(stats, error);
                             refuse_input(client, error, config, &mut self.buffers);
                             break;
                         }
@@ -313,7 +308,10 @@ impl Front {
                     After::Skip
                 }
             };
-            taken += u64::from(matches!(after, After::Continue | After::Close));
+            if matches!(after, After::Continue | After::Close) {
+                taken += 1;
+                stats.commands[context.class as usize].add(1);
+            }
             match after {
                 After::Continue | After::Skip => {}
                 After::Close => client.state = State::Closing,
@@ -324,6 +322,7 @@ impl Front {
             }
         }
         stats.client_requests.add(taken);
+        timing.flush();
         self.clients.mark(id);
     }
 
@@ -337,7 +336,7 @@ impl Front {
     }
 
     /// Brings the worker's sums up to date with one client.
-    fn account(&mut self, id: ClientId) {
+    pub(super) fn account(&mut self, id: ClientId) {
         let client = &mut self.clients.table[id as usize];
         let now = client.input.len() + client.pipeline.buffered();
         self.clients.buffered = self.clients.buffered + now - client.accounted;
@@ -351,86 +350,37 @@ impl Front {
             .add(std::mem::take(&mut client.session.fragments));
     }
 
-    /// Lets `write` send what is ready for a client.
-    ///
-    /// # Errors
-    /// Whatever `write` answers; after `WouldBlock` call again when the socket takes more.
-    pub fn flush_client(
-        &mut self,
-        id: ClientId,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<()> {
-        let Some(client) = self.clients.table.get_mut(id as usize) else {
-            return Ok(());
-        };
-        client.dirty = false;
-        let mut result = Ok(());
-        while !client.pipeline.out.is_empty() && result.is_ok() {
-            let out = &mut client.pipeline.out;
-            result = out
-                .write_to(&mut write)
-                .map(|n| out.release(n, &mut self.buffers));
-        }
-        let resumes = client.pause != Pause::No
-            && client.may_resume(&self.clients.limits[usize::from(client.pool)]);
-        let leaves = self.farewell == Farewell::Soon && client.is_quiet();
-        if resumes || leaves || client.is_finished() {
-            self.clients.woken.push(id);
-        }
-        self.account(id);
-        result
-    }
-
-    /// Lets `write` send what is ready for a server.
-    ///
-    /// # Errors
-    /// As [`Front::flush_client`].
-    pub fn flush_backend(
-        &mut self,
-        id: ConnectionId,
-        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<()> {
-        self.backends.flush(id, write)
-    }
-
-    /// Clients with something to write; `spare` is an empty list to be filled next.
-    pub fn take_dirty(&mut self, spare: Vec<ClientId>) -> Vec<ClientId> {
-        std::mem::replace(&mut self.clients.dirty, spare)
-    }
-
-    /// Clients whose task must call [`Front::step`]; `spare` as above.
-    pub fn take_woken(&mut self, spare: Vec<ClientId>) -> Vec<ClientId> {
-        std::mem::replace(&mut self.clients.woken, spare)
-    }
-
-    /// Does the shell have anything to flush, open, remove or wake?
-    pub fn has_work(&self) -> bool {
-        !self.clients.dirty.is_empty() || !self.clients.woken.is_empty() || self.backends.has_work()
-    }
-
     /// A read from a server. False: the connection is over.
-    pub fn handle_backend_bytes(&mut self, id: ConnectionId, input: &[u8], now: u32) -> bool {
+    pub fn handle_backend_bytes(&mut self, id: ConnectionId, input: &[u8], now: Now) -> bool {
+        let pool = self.backends.pool_of(id);
         let (backends, mut turn) = self.turn(now);
-        backends.handle_bytes(id, input, &mut turn)
+        turn.replies.timing.switch(pool);
+        let goes_on = backends.handle_bytes(id, input, &mut turn);
+        self.end_turn();
+        goes_on
     }
 
-    pub fn handle_backend_closed(&mut self, id: ConnectionId, cause: Cause, now: u32) {
+    pub fn handle_backend_closed(&mut self, id: ConnectionId, cause: Cause, now: Now) {
         let (backends, mut turn) = self.turn(now);
         backends.handle_closed(id, cause, &mut turn);
+        self.end_turn();
     }
 
     /// Coarse periodic work: requests that waited too long, memory.
-    pub fn tick(&mut self, now: u32) {
+    pub fn tick(&mut self, now: Now) {
         let (backends, mut turn) = self.turn(now);
         backends.check_deadlines(&mut turn);
+        self.end_turn();
         self.enforce_memory();
     }
 
-    pub(super) fn turn(&mut self, now: u32) -> (&mut Backends, Turn<'_, Clients>) {
+    pub(super) fn turn(&mut self, now: Now) -> (&mut Backends, Turn<'_, Clients>) {
+        self.clients.timing.begin(now.us, 0);
         let turn = Turn {
             replies: &mut self.clients,
             buffers: &mut self.buffers,
-            now,
+            now: now.ms,
+            us: now.us,
         };
         (&mut self.backends, turn)
     }
@@ -439,6 +389,8 @@ impl Front {
     pub fn enforce_memory(&mut self) {
         for id in std::mem::take(&mut self.clients.overflowed) {
             if let Some(client) = self.clients.table.get(id as usize) {
+                let stats = &self.stats.pools[usize::from(client.pool)];
+                stats.client_output_limit_hit.add(1);
                 self.count_overflow(client, "unread replies exceed client_output_limit");
             }
         }
@@ -465,6 +417,8 @@ impl Front {
             total -= client.accounted;
             self.clients.woken.push(id as ClientId);
             let client = &self.clients.table[id];
+            let stats = &self.stats.pools[usize::from(client.pool)];
+            stats.max_memory_hit.add(1);
             self.count_overflow(client, "it held most when the memory limit was reached");
         }
         self.stats

@@ -1,7 +1,7 @@
 //! Every split of every stream, every interleaving, must give each client the replies a single Redis would
 //! have given.
 
-use super::world_tests::{Store, World, execute, request};
+use super::world_tests::{NOW, Store, World, execute, request};
 use crate::backend::Cause;
 use crate::client::Step;
 
@@ -78,7 +78,7 @@ fn every_client_sees_the_replies_of_one_redis_in_order() {
         for ((id, ..), want) in inputs.iter().zip(&expected) {
             // Ends with a pause that is over: the machine may still hold requests.
             loop {
-                let step = world.front.step(*id, 0);
+                let step = world.front.step(*id, &|| NOW);
                 if !world.turn() {
                     assert_eq!(step, Step::Read, "seed {seed}: stuck");
                     break;
@@ -128,7 +128,7 @@ fn malformed_input_is_answered_after_the_replies_before_it_at_any_split() {
             let want = format!(r"$-1\r\n+PONG\r\n-ERR Protocol error: {reason}\r\n");
             let want = want.replace('\'', r"\'").replace('"', "\\\"");
             assert_eq!(world.text(id), want, "split at {first}");
-            assert_eq!(world.front.step(id, 0), Step::Finish);
+            assert_eq!(world.front.step(id, &|| NOW), Step::Finish);
         }
     }
 }
@@ -194,7 +194,7 @@ fn a_lost_connection_fails_what_was_sent_and_resends_the_rest() {
     world.feed(id, &get);
     world
         .front
-        .handle_backend_closed(connection, Cause::Closed, 0);
+        .handle_backend_closed(connection, Cause::Closed, NOW);
     world.settle();
     assert_eq!(
         world.text(id),
@@ -229,11 +229,11 @@ fn only_a_large_reply_that_breaks_off_closes_the_client() {
                 .unwrap();
             for piece in &pieces {
                 let read = [world.front.backends().partial(id), piece].concat();
-                assert!(world.front.handle_backend_bytes(id, &read, 0));
+                assert!(world.front.handle_backend_bytes(id, &read, NOW));
             }
-            world.front.handle_backend_closed(id, Cause::Closed, 0);
+            world.front.handle_backend_closed(id, Cause::Closed, NOW);
         }
-        assert_eq!(world.front.step(id, 0), next, "{pieces:?}");
+        assert_eq!(world.front.step(id, &|| NOW), next, "{pieces:?}");
         if next == Step::Read {
             world.settle();
             let text = world.text(id);
@@ -256,12 +256,12 @@ fn half_a_header_is_no_begun_reply() {
             .front
             .flush_backend(id, |slices| Ok(slices[0].len()))
             .unwrap();
-        assert!(world.front.handle_backend_bytes(id, b"$1", 0));
-        world.front.handle_backend_closed(id, Cause::Closed, 0);
+        assert!(world.front.handle_backend_bytes(id, b"$1", NOW));
+        world.front.handle_backend_closed(id, Cause::Closed, NOW);
     }
     world.settle();
     assert!(world.text(id).starts_with("-ERR Connection closed"));
-    assert_eq!(world.front.step(id, 0), Step::Read);
+    assert_eq!(world.front.step(id, &|| NOW), Step::Read);
 }
 
 #[test]
@@ -285,13 +285,21 @@ fn a_client_that_does_not_read_is_paused_and_then_closed() {
         .front
         .flush_backend(connection, |s| Ok(s.iter().map(|s| s.len()).sum()))
         .unwrap();
-    assert!(world.front.handle_backend_bytes(connection, b"+OK\r\n", 0));
-    assert!(world.front.handle_backend_bytes(connection, &reply, 0));
-    assert!(world.front.handle_backend_bytes(connection, &reply, 0));
+    assert!(
+        world
+            .front
+            .handle_backend_bytes(connection, b"+OK\r\n", NOW)
+    );
+    assert!(world.front.handle_backend_bytes(connection, &reply, NOW));
+    assert!(world.front.handle_backend_bytes(connection, &reply, NOW));
     world.feed(id, b"PING\r\n");
-    assert_eq!(world.front.step(id, 0), Step::Wait, "80 KB of 100 KB wait");
-    assert!(world.front.handle_backend_bytes(connection, &reply, 0));
-    assert_eq!(world.front.step(id, 0), Step::Abort, "120 KB wait");
+    assert_eq!(
+        world.front.step(id, &|| NOW),
+        Step::Wait,
+        "80 KB of 100 KB wait"
+    );
+    assert!(world.front.handle_backend_bytes(connection, &reply, NOW));
+    assert_eq!(world.front.step(id, &|| NOW), Step::Abort, "120 KB wait");
 }
 
 #[test]
@@ -305,9 +313,9 @@ fn hello_waits_for_the_replies_of_the_old_protocol() {
     ]
     .concat();
     world.feed(id, &input);
-    assert_eq!(world.front.step(id, 0), Step::Wait);
+    assert_eq!(world.front.step(id, &|| NOW), Step::Wait);
     world.settle();
-    assert_eq!(world.front.step(id, 0), Step::Read);
+    assert_eq!(world.front.step(id, &|| NOW), Step::Read);
     world.settle();
     let text = world.text(id);
     assert!(text.starts_with(r"$-1\r\n%7\r\n$6\r\nserver\r\n"), "{text}");
@@ -337,12 +345,12 @@ fn no_more_clients_than_needed_are_closed_for_memory() {
         // The tasks of those chosen may take a while to close them.
         world.front.enforce_memory();
     }
-    let steps = ids.iter().map(|id| world.front.step(*id, 0));
+    let steps = ids.iter().map(|id| world.front.step(*id, &|| NOW));
     let alive: Vec<_> = steps.map(|step| step != Step::Abort).collect();
     assert_eq!(alive, [true, true, false]);
     world.front.close(ids[2], false);
     world.front.enforce_memory();
-    assert_ne!(world.front.step(ids[1], 0), Step::Abort);
+    assert_ne!(world.front.step(ids[1], &|| NOW), Step::Abort);
 }
 
 #[test]
@@ -353,7 +361,7 @@ fn what_a_client_did_counts_though_it_leaves_before_its_replies() {
     for connection in world.front.backends().take_opening() {
         world
             .front
-            .handle_backend_closed(connection, Cause::Refused, 0);
+            .handle_backend_closed(connection, Cause::Refused, NOW);
     }
     world.front.close(id, false);
     assert_eq!(world.stats.pools[0].forward_error.get(), 1);
@@ -365,11 +373,11 @@ fn a_small_remainder_does_not_keep_a_large_requests_memory() {
     let id = world.open();
     let set = request(&[b"set".to_vec(), b"k".to_vec(), vec![b'v'; 200_000]]);
     world.feed(id, &set[..100_000]);
-    assert_eq!(world.front.step(id, 0), Step::ReadOwn);
+    assert_eq!(world.front.step(id, &|| NOW), Step::ReadOwn);
     let own = world.front.own_input(id);
     own.extend_from_slice(&set[100_000..]);
     own.extend_from_slice(b"*2\r\n$3\r\n");
-    world.front.handle_own_input(id, 0);
+    world.front.handle_own_input(id, NOW);
     world.settle();
     assert_eq!(world.text(id), r"+OK\r\n");
     let input = &mut world.front.clients.table[id as usize].input;

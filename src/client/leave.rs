@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{ClientId, Front, State};
+use super::slow::slow_from;
+use super::{ClientId, Front, Now, State};
 use crate::topology::Topology;
 
 /// A client that is to leave, as it was when that was decided.
@@ -15,7 +16,7 @@ pub struct Leaving(ClientId, u32);
 impl Front {
     /// Goes on by another snapshot. Clients of pools that were removed take no more requests; answers
     /// those that still wait for replies, see [`Front::cut_off`].
-    pub fn apply(&mut self, topology: Arc<Topology>, now: u32) -> Vec<Leaving> {
+    pub fn apply(&mut self, topology: Arc<Topology>, now: Now) -> Vec<Leaving> {
         let pools = topology.pools.iter().map(|pool| &pool.config);
         let same = pools.len() == self.configs.len()
             && (pools.clone().zip(&self.configs)).all(|(new, old)| Arc::ptr_eq(new, old));
@@ -27,6 +28,7 @@ impl Front {
         };
         let (backends, mut turn) = self.turn(now);
         backends.apply(topology, &mut turn);
+        self.end_turn();
         leaving
     }
 
@@ -34,6 +36,8 @@ impl Front {
     fn reconfigure(&mut self) -> Vec<Leaving> {
         let limits = self.configs.iter().map(|config| config.limits);
         self.clients.limits = limits.collect();
+        let slow = self.configs.iter().map(|config| slow_from(config));
+        self.clients.timing.set_slow_from(slow.collect());
         let mut leaving = Vec::new();
         for (id, client) in &mut self.clients.table {
             let removed = self.configs[usize::from(client.pool)].removed;

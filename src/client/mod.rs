@@ -2,11 +2,15 @@
 //!
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
 //! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
-//! order; [`Front`] ties clients and backends of a worker together; `farewell.rs` sees clients off,
-//! `leave.rs` those of a pool that a reload removed. All machines; the sockets are [`crate::worker`]'s.
+//! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
+//! clients off, `leave.rs` those of a pool that a reload removed; [`Front`] ties clients and backends of a
+//! worker together, `output.rs` is its side to the writer. All machines; the sockets are
+//! [`crate::worker`]'s.
 
 #[cfg(test)]
 mod chaos_tests;
+#[cfg(test)]
+mod class_tests;
 mod context;
 mod farewell;
 #[cfg(test)]
@@ -16,12 +20,17 @@ mod front;
 mod front_tests;
 mod leave;
 mod local;
+mod output;
 mod peer;
 mod pipeline;
 mod session;
+mod slow;
 mod source;
+mod time;
 #[cfg(test)]
 mod world_tests;
+
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use slab::Slab;
@@ -29,13 +38,16 @@ use slab::Slab;
 pub use front::{Front, Step};
 pub use leave::Leaving;
 pub use peer::Peer;
+pub use time::Now;
 
 use crate::backend::{Call, Failure, Fate, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};
-use crate::config::Limits;
+use crate::config::{Limits, PoolConfig};
 use crate::protocol::redis::scan::RequestScanner;
+use crate::stats::{PoolStats, WorkerStats};
 use context::Session;
 use pipeline::Pipeline;
+use time::Timing;
 
 /// Index into the worker's clients; reused only after its task has ended.
 pub type ClientId = u32;
@@ -103,6 +115,14 @@ impl Client {
             || self.pipeline.buffered() as u64 * share >= limits.client_output_limit
     }
 
+    /// Counts that it is paused under pressure.
+    fn count_pause(&self, limits: &Limits, stats: &PoolStats) {
+        stats.client_paused.add(1);
+        if self.pipeline.pending() as u64 >= u64::from(limits.client_pending_limit) {
+            stats.client_pending_limit_hit.add(1);
+        }
+    }
+
     fn may_resume(&self, limits: &Limits) -> bool {
         match self.pause {
             Pause::No => true,
@@ -130,9 +150,25 @@ struct Clients {
     /// Clients closed because a limit was hit, per pool, not yet counted in the statistics.
     overflowed: Vec<ClientId>,
     direct: Option<Direct>,
+    timing: Timing,
 }
 
 impl Clients {
+    fn new(configs: &[Arc<PoolConfig>], stats: Arc<WorkerStats>) -> Clients {
+        let slow = configs.iter().map(|config| slow::slow_from(config));
+        Clients {
+            table: Slab::new(),
+            generation: 0,
+            limits: configs.iter().map(|config| config.limits).collect(),
+            dirty: Vec::new(),
+            woken: Vec::new(),
+            buffered: 0,
+            overflowed: Vec::new(),
+            direct: None,
+            timing: Timing::new(stats, slow.collect()),
+        }
+    }
+
     #[inline]
     fn mark(&mut self, id: ClientId) {
         let client = &mut self.table[id as usize];
@@ -189,22 +225,23 @@ impl Replies for Clients {
             rest = self.pass_through(call.client, piece);
         }
         let pipeline = &mut self.table[call.client as usize].pipeline;
-        pipeline.handle_reply(call.slot, call.part, rest, end, buffers);
+        let timing = &mut self.timing;
+        pipeline.handle_reply(call.slot, call.part, rest, end, timing, buffers);
         self.after_reply(call.client);
     }
 
     fn fail(&mut self, call: Call, failure: &Failure, fate: Fate, buffers: &mut BufferPool) {
-        let Some(client) = self.find(call) else {
+        let Some(pool) = self.find(call).map(|client| client.pool) else {
             return;
         };
+        self.timing.switch(pool);
+        let client = &mut self.table[call.client as usize];
         let mut error = Vec::with_capacity(128);
         failure.write(&mut error, call.write, fate);
         client.session.errors += 1;
-        let pipeline = &mut client.pipeline;
-        if pipeline
-            .handle_failure(call.slot, call.part, &error, buffers)
-            .is_err()
-        {
+        let (pipeline, timing) = (&mut client.pipeline, &mut self.timing);
+        let failed = pipeline.handle_failure(call.slot, call.part, &error, timing, buffers);
+        if failed.is_err() {
             // Half a reply has left; whatever followed would be read as its rest.
             client.state = State::Dead;
             self.woken.push(call.client);

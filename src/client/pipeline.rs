@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 
+use super::time::{Timing, UNTIMED};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::fragment::Gather;
 
@@ -20,19 +21,32 @@ const STASH_MOST: usize = 16 * 1024 * 1024;
 /// Room the stash may waste on replies that have left already before it is tidied up.
 const STASH_WASTE: usize = 64 * 1024;
 
+/// `began`: when the request was read, or [`UNTIMED`].
 #[derive(Debug)]
 enum Slot {
     /// No byte of the reply is here, or all that came went to `out` (`head_begun`).
-    Waiting,
+    Waiting {
+        began: u32,
+    },
     /// Complete, `stash[at..at + len]`.
     Stashed {
+        began: u32,
         at: u32,
         len: u32,
     },
     /// Too large for the stash, or still growing.
-    Held(Box<Held>),
-    Gather(Box<Gather>),
+    Held {
+        began: u32,
+        held: Box<Held>,
+    },
+    Gather {
+        began: u32,
+        gather: Box<Gather>,
+    },
 }
+
+// Clients with long pipelines have one for every request.
+const _: () = assert!(std::mem::size_of::<Slot>() == 16);
 
 #[derive(Debug)]
 struct Held {
@@ -72,7 +86,7 @@ impl Pipeline {
 
     /// Would a reply to this slot be the next bytes on the socket?
     pub fn is_next(&self, number: u32) -> bool {
-        number == self.head && matches!(self.slots[0], Slot::Waiting) && self.out.is_empty()
+        number == self.head && matches!(self.slots[0], Slot::Waiting { .. }) && self.out.is_empty()
     }
 
     /// Bytes of the reply to the head have left past `out`.
@@ -80,15 +94,16 @@ impl Pipeline {
         self.head_begun = true;
     }
 
-    /// Opens the slot of a forwarded request; answers its number.
+    /// Opens the slot of a forwarded request that was read at `began`; answers its number.
     #[inline]
-    pub fn open(&mut self) -> u32 {
-        self.push(Slot::Waiting)
+    pub fn open(&mut self, began: u32) -> u32 {
+        self.push(Slot::Waiting { began })
     }
 
     /// Opens the slot of a split request.
-    pub fn open_gather(&mut self, gather: Gather) -> u32 {
-        self.push(Slot::Gather(Box::new(gather)))
+    pub fn open_gather(&mut self, gather: Gather, began: u32) -> u32 {
+        let gather = Box::new(gather);
+        self.push(Slot::Gather { began, gather })
     }
 
     #[inline]
@@ -103,7 +118,7 @@ impl Pipeline {
         if self.slots.is_empty() {
             return self.out.extend_with(buffers, write);
         }
-        let slot = self.push(Slot::Waiting);
+        let slot = self.push(Slot::Waiting { began: UNTIMED });
         let mut reply = buffers.take();
         write(&mut reply);
         let index = slot.wrapping_sub(self.head) as usize;
@@ -119,10 +134,13 @@ impl Pipeline {
         part: u16,
         piece: &[u8],
         end: bool,
+        timing: &mut Timing,
         buffers: &mut BufferPool,
     ) {
         let index = number.wrapping_sub(self.head) as usize;
-        if index == 0 && matches!(self.slots[0], Slot::Waiting) {
+        if let Slot::Waiting { began } = self.slots[index]
+            && index == 0
+        {
             if !end && !self.head_begun && piece.len() < SHARE_FROM {
                 return self.keep(index, piece, end, buffers);
             }
@@ -130,23 +148,24 @@ impl Pipeline {
             self.head_begun = !end;
             if end {
                 self.pop();
-                self.advance(buffers);
+                timing.end(began);
+                self.advance(timing, buffers);
             }
             return;
         }
         match &mut self.slots[index] {
-            Slot::Gather(gather) => {
+            Slot::Gather { gather, .. } => {
                 let before = gather.held();
                 let complete = gather.handle_piece(part, piece, end);
                 self.held = self.held + gather.held() - before;
                 if complete && index == 0 {
-                    self.advance(buffers);
+                    self.advance(timing, buffers);
                 }
             }
             _ => {
                 self.keep(index, piece, end, buffers);
                 if index == 0 {
-                    self.advance(buffers);
+                    self.advance(timing, buffers);
                 }
             }
         }
@@ -161,27 +180,28 @@ impl Pipeline {
         number: u32,
         part: u16,
         error: &[u8],
+        timing: &mut Timing,
         buffers: &mut BufferPool,
     ) -> Result<(), Broken> {
         let index = number.wrapping_sub(self.head) as usize;
         match &mut self.slots[index] {
-            Slot::Waiting if index == 0 && self.head_begun => return Err(Broken),
-            Slot::Held(held) => {
+            Slot::Waiting { .. } if index == 0 && self.head_begun => return Err(Broken),
+            Slot::Held { began, held } => {
                 self.held -= held.bytes.len();
-                self.slots[index] = Slot::Waiting;
+                self.slots[index] = Slot::Waiting { began: *began };
             }
-            Slot::Gather(gather) => {
+            Slot::Gather { gather, .. } => {
                 let before = gather.held();
                 let complete = gather.handle_failure(part, error.to_vec());
                 self.held = self.held + gather.held() - before;
                 if complete && index == 0 {
-                    self.advance(buffers);
+                    self.advance(timing, buffers);
                 }
                 return Ok(());
             }
             _ => {}
         }
-        self.handle_reply(number, part, error, true, buffers);
+        self.handle_reply(number, part, error, true, timing, buffers);
         Ok(())
     }
 
@@ -193,30 +213,32 @@ impl Pipeline {
         let stash_takes = end && piece.len() <= STASH_SMALL && self.stash.len() < STASH_MOST;
         let slot = &mut self.slots[index];
         match slot {
-            Slot::Waiting if stash_takes => {
+            &mut Slot::Waiting { began } if stash_takes => {
                 if self.stash.capacity() == 0 {
                     self.stash = buffers.take();
                 }
                 *slot = Slot::Stashed {
+                    began,
                     at: self.stash.len() as u32,
                     len: piece.len() as u32,
                 };
                 self.stash.extend_from_slice(piece);
                 self.stashed += piece.len();
             }
-            Slot::Waiting => {
-                *slot = Slot::Held(Box::new(Held {
+            &mut Slot::Waiting { began } => {
+                let held = Box::new(Held {
                     bytes: piece.to_vec(),
                     done: end,
-                }));
+                });
+                *slot = Slot::Held { began, held };
                 self.held += piece.len();
             }
-            Slot::Held(held) => {
+            Slot::Held { held, .. } => {
                 held.bytes.extend_from_slice(piece);
                 held.done = end;
                 self.held += piece.len();
             }
-            Slot::Stashed { .. } | Slot::Gather(_) => {
+            Slot::Stashed { .. } | Slot::Gather { .. } => {
                 debug_assert!(false, "a complete reply grows no more");
             }
         }
@@ -227,7 +249,7 @@ impl Pipeline {
         let old = std::mem::take(&mut self.stash);
         self.stash.reserve(2 * self.stashed);
         for slot in &mut self.slots {
-            if let Slot::Stashed { at, len } = slot {
+            if let Slot::Stashed { at, len, .. } = slot {
                 let from = *at as usize;
                 *at = self.stash.len() as u32;
                 self.stash
@@ -245,16 +267,17 @@ impl Pipeline {
 
     /// Moves the finished replies at the front to `out`.
     #[inline]
-    fn advance(&mut self, buffers: &mut BufferPool) {
+    fn advance(&mut self, timing: &mut Timing, buffers: &mut BufferPool) {
         while let Some(slot) = self.slots.front_mut() {
-            match slot {
-                Slot::Waiting => break,
-                Slot::Stashed { at, len } => {
+            let began = match slot {
+                Slot::Waiting { .. } => break,
+                Slot::Stashed { began, at, len } => {
                     let (at, len) = (*at as usize, *len as usize);
                     self.out.extend(&self.stash[at..at + len], buffers);
                     self.stashed -= len;
+                    *began
                 }
-                Slot::Held(held) => {
+                Slot::Held { began, held } => {
                     let done = held.done;
                     if !done && held.bytes.len() < SHARE_FROM {
                         break;
@@ -264,12 +287,13 @@ impl Pipeline {
                     self.out.push(bytes.into(), buffers);
                     if !done {
                         // The rest of the reply goes straight to `out`.
-                        *slot = Slot::Waiting;
+                        *slot = Slot::Waiting { began: *began };
                         self.head_begun = true;
                         break;
                     }
+                    *began
                 }
-                Slot::Gather(gather) => {
+                Slot::Gather { began, gather } => {
                     if !gather.is_complete() {
                         break;
                     }
@@ -277,9 +301,11 @@ impl Pipeline {
                     self.out.extend_with(buffers, |out| {
                         gather.write(out);
                     });
+                    *began
                 }
-            }
+            };
             self.pop();
+            timing.end(began);
         }
         if self.stashed == 0 && !self.stash.is_empty() {
             buffers.give(std::mem::take(&mut self.stash));

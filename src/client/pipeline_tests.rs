@@ -1,9 +1,13 @@
 //! A pipeline against the simplest thing that could be right: one reply per request, in order.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::redis::command::Join;
+use crate::stats::WorkerStats;
+use crate::stats::histogram::Snapshot;
 
 /// Numbers choose among the open calls at the time.
 #[derive(Clone, Debug)]
@@ -72,11 +76,14 @@ struct Open {
     index: usize,
 }
 
-#[derive(Default)]
 struct Model {
     pipeline: Pipeline,
     buffers: BufferPool,
+    stats: Arc<WorkerStats>,
+    timing: Timing,
     requests: Vec<Expected>,
+    /// Positions of those that no server was asked for.
+    own: Vec<usize>,
     open: Vec<Open>,
     received: Vec<u8>,
     fill: u8,
@@ -85,6 +92,21 @@ struct Model {
 const ERROR: &[u8] = b"-ERR gone\r\n";
 
 impl Model {
+    fn new() -> Model {
+        let stats = Arc::new(WorkerStats::new(&[0]));
+        Model {
+            pipeline: Pipeline::default(),
+            buffers: BufferPool::default(),
+            timing: Timing::new(stats.clone(), vec![u32::MAX]),
+            stats,
+            requests: Vec::new(),
+            own: Vec::new(),
+            open: Vec::new(),
+            received: Vec::new(),
+            fill: 0,
+        }
+    }
+
     fn bytes(&mut self, len: usize) -> Vec<u8> {
         self.fill = self.fill.wrapping_add(1);
         vec![self.fill; len]
@@ -93,7 +115,7 @@ impl Model {
     fn take(&mut self, step: Step) {
         match step {
             Step::Open => {
-                let number = self.pipeline.open();
+                let number = self.pipeline.open(1);
                 self.expect(number, 0);
                 self.requests.push(Expected::Whole {
                     bytes: Vec::new(),
@@ -102,7 +124,7 @@ impl Model {
             }
             Step::OpenGather(parts) => {
                 let gather = Gather::new(Join::Sum, Vec::new(), parts.into());
-                let number = self.pipeline.open_gather(gather);
+                let number = self.pipeline.open_gather(gather, 1);
                 (0..parts).for_each(|part| self.expect(number, part));
                 self.requests.push(Expected::Sum {
                     open: parts.into(),
@@ -114,6 +136,7 @@ impl Model {
                 let bytes = self.bytes(len);
                 self.pipeline
                     .answer(&mut self.buffers, |out| out.extend_from_slice(&bytes));
+                self.own.push(self.requests.len());
                 self.requests.push(Expected::Whole { bytes, done: true });
             }
             Step::Reply { which, len, pieces } => {
@@ -156,8 +179,14 @@ impl Model {
         let piece = self.bytes(len);
         let open = &mut self.open[at];
         open.begun = true;
-        self.pipeline
-            .handle_reply(open.number, open.part, &piece, false, &mut self.buffers);
+        self.pipeline.handle_reply(
+            open.number,
+            open.part,
+            &piece,
+            false,
+            &mut self.timing,
+            &mut self.buffers,
+        );
         if let Expected::Whole { bytes, .. } = &mut self.requests[index] {
             bytes.extend(piece);
         }
@@ -177,8 +206,14 @@ impl Model {
         let mut chunks = reply.chunks(reply.len().div_ceil(pieces)).peekable();
         while let Some(piece) = chunks.next() {
             let end = chunks.peek().is_none();
-            self.pipeline
-                .handle_reply(open.number, open.part, piece, end, &mut self.buffers);
+            self.pipeline.handle_reply(
+                open.number,
+                open.part,
+                piece,
+                end,
+                &mut self.timing,
+                &mut self.buffers,
+            );
         }
         match &mut self.requests[open.index] {
             Expected::Whole { bytes, done } => {
@@ -195,9 +230,13 @@ impl Model {
     fn fail(&mut self, at: usize) {
         let is_head = self.requests[..self.open[at].index].iter().all(is_done);
         let open = &self.open[at];
-        let result = self
-            .pipeline
-            .handle_failure(open.number, open.part, ERROR, &mut self.buffers);
+        let result = self.pipeline.handle_failure(
+            open.number,
+            open.part,
+            ERROR,
+            &mut self.timing,
+            &mut self.buffers,
+        );
         let sent = match &self.requests[open.index] {
             Expected::Whole { bytes, .. } => bytes.len() >= SHARE_FROM,
             Expected::Sum { .. } => false,
@@ -259,8 +298,16 @@ impl Model {
         all
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         let done = self.requests.iter().take_while(|r| is_done(r)).count();
+        self.timing.flush();
+        let measured = Snapshot::of([&self.stats.pools[0].latency]).count();
+        let own = self.own.iter().filter(|index| **index < done).count();
+        assert_eq!(
+            measured,
+            (done - own) as u64,
+            "each is measured once, in its turn"
+        );
         assert_eq!(self.pipeline.pending(), self.requests.len() - done);
         assert_eq!(
             self.received.len() + self.pipeline.out.len(),
@@ -302,7 +349,7 @@ proptest! {
         head in any::<u32>(),
         steps in prop::collection::vec(step(), 0..150),
     ) {
-        let mut model = Model::default();
+        let mut model = Model::new();
         model.pipeline.head = head;
         for step in steps {
             model.take(step);
@@ -314,7 +361,7 @@ proptest! {
 
 #[test]
 fn what_the_stash_cannot_hold_is_kept_all_the_same() {
-    let mut model = Model::default();
+    let mut model = Model::new();
     model.take(Step::Open);
     let count = STASH_MOST / STASH_SMALL + 10;
     for _ in 0..count {
@@ -327,7 +374,7 @@ fn what_the_stash_cannot_hold_is_kept_all_the_same() {
 
 #[test]
 fn the_stash_is_tidied_behind_a_second_slow_reply() {
-    let mut model = Model::default();
+    let mut model = Model::new();
     let (slow, last) = (40, 60);
     for _ in 0..=last {
         model.take(Step::Open);

@@ -23,6 +23,7 @@ impl Context<'_> {
         let Some(command) = command::lookup(name) else {
             return self.unknown(request.bytes(), frame);
         };
+        self.class = command.class;
         if !self.session.authenticated && !is_allowed_unauthenticated(command) {
             return self.error("NOAUTH Authentication required");
         }
@@ -108,16 +109,16 @@ impl Context<'_> {
             Ok(connection) => connection,
             Err(failure) => return self.failure(&failure),
         };
-        let slot = self.pipeline.open();
+        let slot = self.pipeline.open(self.now.us);
         let call = self.call(slot, 0, command);
         match request {
             Request::Borrowed(bytes) => {
                 self.backends
-                    .send(connection, call, bytes, self.now, self.buffers);
+                    .send(connection, call, bytes, self.now.ms, self.buffers);
             }
             Request::Owned(bytes) => {
                 self.backends
-                    .send_owned(connection, call, bytes, self.now, self.buffers);
+                    .send_owned(connection, call, bytes, self.now.ms, self.buffers);
             }
         }
         After::Continue
@@ -127,7 +128,7 @@ impl Context<'_> {
     fn connection(&mut self, server: u16) -> Result<ConnectionId, Failure> {
         let at = (self.pool, server);
         self.backends
-            .connection(at, self.session.resp, self.client, self.now)
+            .connection(at, self.session.resp, self.client, self.now.ms)
     }
 
     #[inline]
@@ -136,8 +137,10 @@ impl Context<'_> {
             client: self.client,
             generation: self.generation,
             slot,
+            began: self.now.us,
             part,
             write: command.access != Access::Read,
+            repeated: false,
         }
     }
 
@@ -221,7 +224,7 @@ impl Context<'_> {
         };
         let count = self.scratch.parts.len();
         self.session.fragments += count as u64;
-        let slot = self.pipeline.open_gather(Gather::new(join, order, count));
+        let slot = (self.pipeline).open_gather(Gather::new(join, order, count), self.now.us);
         let name_end = frame
             .args(bytes)
             .next()
@@ -252,7 +255,7 @@ impl Context<'_> {
             if let Some(connection) = self.scratch.parts[part].connection {
                 let call = self.call(slot, part as u16, command);
                 self.backends
-                    .send(connection, call, &[], self.now, self.buffers);
+                    .send(connection, call, &[], self.now.ms, self.buffers);
             }
         }
     }
@@ -263,7 +266,7 @@ impl Context<'_> {
         self.session.errors += 1;
         let failed = self
             .pipeline
-            .handle_failure(slot, part, &error, self.buffers);
+            .handle_failure(slot, part, &error, self.timing, self.buffers);
         debug_assert!(failed.is_ok(), "a slot that was just opened has not begun");
     }
 

@@ -12,6 +12,7 @@ use crate::protocol::redis::scan::{
     Body, Frame, MAX_BULK, ProtocolError, RequestScanner, Scan, ScanLimits,
 };
 use crate::protocol::redis::write;
+use crate::stats::PoolStats;
 
 /// As Redis (`networking.c`): a client that has not authenticated needs no more.
 const UNAUTHENTICATED_ARGUMENTS: u32 = 10;
@@ -77,6 +78,18 @@ pub(super) fn scan_limits(authenticated: bool, limits: &Limits) -> ScanLimits {
         arguments: whole.arguments.min(UNAUTHENTICATED_ARGUMENTS),
         bulk: UNAUTHENTICATED_BULK,
         ..whole
+    }
+}
+
+/// Counts a client's input that cannot be followed, and the limit it went beyond, if any.
+pub(super) fn count_refusal(stats: &PoolStats, error: ProtocolError) {
+    stats.protocol_errors.add(1);
+    match error {
+        ProtocolError::TooManyArguments => stats.max_arguments_hit.add(1),
+        ProtocolError::RequestTooLarge | ProtocolError::ArgumentTooLarge => {
+            stats.max_request_bytes_hit.add(1);
+        }
+        _ => {}
     }
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::backend::{ConnectionId, Target};
-use crate::client::{Front, Step};
+use crate::client::{Front, Now, Step};
 use crate::protocol::redis::scan::{Body, RequestScanner, Scan, ScanLimits};
 use crate::protocol::redis::write;
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
+
+pub(super) const NOW: Now = Now { ms: 0, us: 1 };
 
 pub(super) type Store = HashMap<Vec<u8>, Vec<u8>>;
 
@@ -194,7 +196,7 @@ impl World {
         if n > 0 {
             let mut read = self.front.backends().partial(id).to_vec();
             read.extend(wire.replies.drain(..n));
-            if !self.front.handle_backend_bytes(id, &read, 0) {
+            if !self.front.handle_backend_bytes(id, &read, NOW) {
                 let wire = self.wires.remove(&id).unwrap();
                 assert!(wire.replies.is_empty(), "ends before its last reply");
             }
@@ -224,19 +226,19 @@ impl World {
     /// Feeds bytes as a socket would, through whichever buffer the machine asks for.
     pub fn feed(&mut self, id: ClientId, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match self.front.step(id, 0) {
+            match self.front.step(id, &|| NOW) {
                 Step::Read => {
                     let mut buffer = vec![0; 256 * 1024];
                     let held = self.front.copy_input(id, &mut buffer);
                     let n = bytes.len().min(buffer.len() - held);
                     buffer[held..held + n].copy_from_slice(&bytes[..n]);
-                    self.front.handle_input(id, &buffer[..held + n], 0);
+                    self.front.handle_input(id, &buffer[..held + n], NOW);
                     bytes = &bytes[n..];
                 }
                 Step::ReadOwn => {
                     let n = self.random.usize(1..=bytes.len());
                     self.front.own_input(id).extend_from_slice(&bytes[..n]);
-                    self.front.handle_own_input(id, 0);
+                    self.front.handle_own_input(id, NOW);
                     bytes = &bytes[n..];
                 }
                 Step::Wait if self.front.clients.table[id as usize].state == State::Open => {

@@ -224,6 +224,12 @@ const SETTINGS: &[Setting] = &[
         |p| p.proxy_protocol.to_string(),
         NEW_CLIENTS,
     ),
+    plain("slow_request_time", |p| {
+        millis(p.slow_requests.time.unwrap_or_default())
+    }),
+    plain("slow_request_key", |p| {
+        p.slow_requests.key.name().to_owned()
+    }),
     plain("sentinels", |p| {
         of_sentinel(p, |s| list(s.sentinels.iter().map(ToString::to_string)))
     }),
@@ -331,7 +337,7 @@ mod tests {
     }
 
     /// One line of a pool with sentinels and what is told when it is added.
-    const ONE_BY_ONE: [(&str, &str); 32] = [
+    const ONE_BY_ONE: [(&str, &str); 34] = [
         (
             "listen: 127.0.0.1:1",
             "listen 127.0.0.1:22121 -> 127.0.0.1:1",
@@ -380,6 +386,8 @@ mod tests {
             "proxy_protocol: true",
             "proxy_protocol false -> true (for clients that connect afterwards)",
         ),
+        ("slow_request_time: 9", "slow_request_time 0 ms -> 9 ms"),
+        ("slow_request_key: none", "slow_request_key hash -> none"),
         ("sentinels: [h:2, h:3]", "sentinels [h:1] -> [h:2, h:3]"),
         ("sentinel_auth: geheim", "sentinel_auth set"),
         ("failover_hold: 9", "failover_hold 1500 ms -> 9 ms"),

@@ -22,6 +22,7 @@ mod sentinel;
 mod server;
 mod settings;
 mod shown;
+mod slow;
 mod traps;
 mod value;
 
@@ -42,6 +43,7 @@ pub use error::{ConfigErrors, Problem, Severity};
 pub use merge::{MergeError, Merged, merge};
 pub use options::{OPTIONS, OptionDoc};
 pub use shown::{MASK, effective};
+pub use slow::{SlowKey, SlowRequests};
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
@@ -156,6 +158,7 @@ pub struct PoolConfig {
     pub limits: Limits,
     /// Every connection has to begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    pub slow_requests: SlowRequests,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
     /// Ordered as [`Config::pools`], see [`PoolConfig::live`]. At least one.

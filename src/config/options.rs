@@ -12,6 +12,7 @@ use super::file::Node;
 use super::sentinel::{self, Mistake};
 use super::server;
 use super::settings::Settings;
+use super::slow;
 use super::value::{NUMBER_MAX, boolean, hash_tag, number, size};
 use super::{Commit, Secret};
 use crate::distribution::Distribution;
@@ -339,6 +340,29 @@ pub const OPTIONS: &[OptionDoc] = &[
               address in it. One without a header within 5 s is closed.",
         nutcracker: false,
         rule: Rule::Value(|s, v| boolean(v).map(|on| s.proxy_protocol = on)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "slow_request_time",
+        default: Some("0"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "Log requests whose server took this long or longer; 0 logs none.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| {
+            milliseconds(v)
+                .map(|time| s.slow_requests.time = Some(time).filter(|time| !time.is_zero()))
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "slow_request_key",
+        default: Some("hash"),
+        accepted: "hash, key, none",
+        doc: "What that log shows of a request's first key: the hash of the part that is hashed, the \
+              key, or nothing.",
+        nutcracker: false,
+        rule: Rule::Value(slow::set_key),
         ..KEY
     },
     OptionDoc {

@@ -49,6 +49,7 @@ fn each_value_reaches_a_setting_of_its_own() {
             ("hash_tag", _) => "{}",
             ("distribution", _) => "random",
             ("commit", _) => "eager",
+            ("slow_request_key", _) => "none",
             (_, Some("false")) => "true",
             (_, Some("1gb")) => "2000",
             _ => "7777",

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig};
+use super::{Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig, SlowRequests};
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
 
@@ -27,6 +27,7 @@ pub(super) struct Settings {
     pub server_failure_limit: u32,
     pub limits: Limits,
     pub proxy_protocol: bool,
+    pub slow_requests: SlowRequests,
     /// Without sentinels if there are none.
     pub sentinel: SentinelConfig,
 }
@@ -51,6 +52,7 @@ impl Default for Settings {
             server_failure_limit: 2,
             limits: Limits::default(),
             proxy_protocol: false,
+            slow_requests: SlowRequests::default(),
             sentinel: SentinelConfig::new(Vec::new()),
         }
     }
@@ -85,6 +87,7 @@ impl Settings {
             server_failure_limit: self.server_failure_limit,
             limits: self.limits,
             proxy_protocol: self.proxy_protocol,
+            slow_requests: self.slow_requests,
             sentinel: Some(self.sentinel).filter(|sentinel| !sentinel.sentinels.is_empty()),
             servers,
         }

@@ -90,6 +90,8 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
         "client_pending_limit" => pool.limits.client_pending_limit.into(),
         "client_output_limit" => pool.limits.client_output_limit.into(),
         "proxy_protocol" => pool.proxy_protocol.into(),
+        "slow_request_time" => millis(pool.slow_requests.time.unwrap_or_default()),
+        "slow_request_key" => pool.slow_requests.key.name().into(),
         "sentinels" => Value::Null,
         _ => return None,
     })

@@ -1,7 +1,9 @@
 //! What is counted, by whom, and in which unit.
 //!
-//! `metrics.rs` is the one table of names and descriptions, `report.rs` turns it into the stats JSON
-//! and the `-D` text, `series.rs` into names for Prometheus. Nothing here listens or knows the time; that is the admin's.
+//! `metrics.rs` says what a metric is, `pools.rs`, `servers.rs`, `process.rs` and `latency.rs` are the one
+//! table of names and descriptions; `report.rs` turns it into the stats JSON and the `-D` text, `series.rs`
+//! into names for Prometheus. `histogram.rs` counts how long requests took. Nothing here listens or knows
+//! the time; that is the admin's and the workers'.
 //!
 //! Every counter has one writing thread, so an increment is a plain load and store; the admin thread
 //! reads at any moment. Names and meanings are twemproxy's where it has the counter (`nc_stats.h`).
@@ -11,13 +13,23 @@
 //! the workers that count in them. A slot whose pool or server was removed keeps its counters (what is in
 //! flight still counts there) and is no longer listed.
 
+pub mod histogram;
+pub mod latency;
 pub mod metrics;
+mod pools;
+mod process;
 pub mod report;
 pub mod series;
+mod servers;
 
 use std::ops::Index;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use histogram::Histogram;
+
+/// Kinds of commands that are counted apart, by the numbers that the command table gives them.
+pub const COMMAND_CLASSES: usize = 15;
 
 /// A number with a single writer and any number of readers.
 #[derive(Debug, Default)]
@@ -66,6 +78,12 @@ pub struct PoolStats {
     pub fragments: Counter,
     /// Requests read from clients, whatever became of them.
     pub client_requests: Counter,
+    /// The same by class of command.
+    pub commands: [Counter; COMMAND_CLASSES],
+    /// From the read of a request that went to servers to the reply in the client's buffer.
+    pub latency: Histogram,
+    /// Requests in `latency` that took `slow_request_time` or longer.
+    pub slow_requests: Counter,
     /// Clients closed for malformed input.
     pub protocol_errors: Counter,
     /// Clients closed because they did not begin with a PROXY protocol header and had to.
@@ -74,11 +92,22 @@ pub struct PoolStats {
     pub output_limit_closed: Counter,
     /// Times a client was paused because it does not read or has too much unanswered.
     pub client_paused: Counter,
+    /// What each limit of the configuration did, by the limit's name.
+    pub max_request_bytes_hit: Counter,
+    pub max_arguments_hit: Counter,
+    /// Those of `client_paused` that had too much unanswered.
+    pub client_pending_limit_hit: Counter,
+    /// Those of `output_limit_closed` that did not read.
+    pub client_output_limit_hit: Counter,
+    /// Clients closed and requests refused for memory.
+    pub max_memory_hit: Counter,
     pub servers: Slots<ServerStats>,
 }
 
 /// Each closed connection, also one that never came to be, adds to exactly one of `server_eof`,
 /// `server_err` and `server_timedout`: with the open ones they make the connections ever begun.
+///
+/// Each of `requests` is in `in_queue`, in `out_queue`, or ended as one of `responses` or of `failed`.
 #[derive(Debug, Default)]
 pub struct ServerStats {
     pub server_eof: Counter,
@@ -104,6 +133,38 @@ pub struct ServerStats {
     pub connect_failures: Counter,
     /// 1 from such a failure to the next reply or address, else 0.
     pub failing: Counter,
+    /// From the read of a request to the read of the reply to it; as many as `responses`.
+    pub latency: Histogram,
+    /// Replies in `latency` that took `slow_request_time` or longer.
+    pub slow_requests: Counter,
+    /// Requests that were queued and then answered with an error by the proxy.
+    pub failed: Counter,
+    /// Requests that were answered with an error instead of being queued.
+    pub rejected: Counter,
+    /// `failed` and `rejected` by reason.
+    pub errors: [Counter; ErrorKind::COUNT],
+    /// Requests rejected because that many, or that many bytes, waited for a failover.
+    pub hold_requests_hit: Counter,
+    pub hold_bytes_hit: Counter,
+}
+
+/// Why the proxy answered for a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No reply, or no connection, in time.
+    Timeout,
+    /// There was no connection to be had.
+    Connect,
+    /// The connection ended, or made no sense, before the reply.
+    Lost,
+    /// The server has no address now.
+    NoMaster,
+    /// A limit on what may wait was reached.
+    Limit,
+}
+
+impl ErrorKind {
+    pub const COUNT: usize = 5;
 }
 
 /// What the control thread (listeners, topology) counts.
@@ -120,6 +181,12 @@ pub struct ControlStats {
     pub config_reload_failures: Counter,
     /// When the file was read that is in use, microseconds since the epoch.
     pub config_loaded_at: Counter,
+    /// Bytes of memory the process has, as of the last question (gauge).
+    pub resident_bytes: Counter,
+    /// Bytes that buffers may take, over all workers (gauge).
+    pub memory_limit_bytes: Counter,
+    /// Files the process may have open, 0 without limit (gauge).
+    pub open_files_limit: Counter,
     pub pools: Slots<ControlPoolStats>,
 }
 
@@ -127,8 +194,11 @@ pub struct ControlStats {
 pub struct ControlPoolStats {
     pub server_ejects: Counter,
     pub server_returns: Counter,
-    /// Connections refused because `client_connections` was reached.
+    /// Connections refused because `client_connections` or the limit on open files was reached.
     pub client_refused: Counter,
+    /// Those of `client_refused` for `client_connections`, and those for open files.
+    pub client_connections_hit: Counter,
+    pub open_files_hit: Counter,
     /// Sentinels of the pool to which both links are up (gauge).
     pub sentinels_up: Counter,
     /// Sentinels of the pool, configured ones and those they told of (gauge).
@@ -150,6 +220,12 @@ pub struct ControlServerStats {
     pub server_ejected_at: Counter,
     /// How many of the workers' `connect_failures` are disproved: a probe found the server well since.
     pub disproved: Counter,
+    /// 1 while it is off the ring, else 0 (gauge).
+    pub ejected: Counter,
+    /// 1 while its requests wait for an announced failover, else 0 (gauge).
+    pub held_now: Counter,
+    /// 1 if its address comes from sentinels, else 0 (gauge).
+    pub sentinel_managed: Counter,
 }
 
 /// What a pool and its servers are called in reports.
@@ -172,6 +248,8 @@ pub struct ServerName {
 pub struct Stats {
     /// Replaced on the control thread only.
     names: Arc<RwLock<Arc<[PoolNames]>>>,
+    /// Likewise.
+    kept: Arc<Mutex<latency::Kept>>,
     pub workers: Vec<Arc<WorkerStats>>,
     pub control: Arc<ControlStats>,
 }
@@ -181,6 +259,7 @@ impl Stats {
     pub fn new(names: Vec<PoolNames>, workers: usize) -> Stats {
         let stats = Stats {
             names: Arc::new(RwLock::new(Arc::default())),
+            kept: Arc::default(),
             workers: std::iter::repeat_with(Arc::default).take(workers).collect(),
             control: Arc::default(),
         };

@@ -9,7 +9,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::metrics::{Metric, POOL, PROCESS, SERVER};
+use super::metrics::{LATENCY, Metric, POOL, PROCESS, SERVER};
 use super::{PoolNames, ServerName, Stats};
 
 /// Who reports, and when.
@@ -51,18 +51,21 @@ pub fn json(stats: &Stats, origin: Origin<'_>) -> String {
 /// ours at its end, then the header's values, which twemproxy does not list.
 pub fn describe() -> String {
     let mut out = String::new();
-    push_descriptions(&mut out, "pool stats", POOL);
-    out.push('\n');
-    push_descriptions(&mut out, "server stats", SERVER);
-    out.push('\n');
-    push_descriptions(&mut out, "process stats", PROCESS);
+    out.push_str("pool stats:\n");
+    push_descriptions(&mut out, POOL);
+    push_descriptions(&mut out, LATENCY);
+    out.push_str("\nserver stats:\n");
+    push_descriptions(&mut out, SERVER);
+    push_descriptions(&mut out, LATENCY);
+    out.push_str("\nprocess stats:\n");
+    push_descriptions(&mut out, PROCESS);
     out
 }
 
-fn push_descriptions<R>(out: &mut String, title: &str, metrics: &[Metric<R>]) {
-    let _ = writeln!(out, "{title}:");
+/// In twemproxy's columns; a name too long for them keeps its space.
+fn push_descriptions<R>(out: &mut String, metrics: &[Metric<R>]) {
     for metric in metrics {
-        let _ = writeln!(out, "  {:<20}\"{}\"", metric.name, metric.description);
+        let _ = writeln!(out, "  {:<19} \"{}\"", metric.name, metric.description);
     }
 }
 
@@ -76,6 +79,7 @@ fn push_pool(out: &mut String, stats: &Stats, names: &PoolNames) {
         push_number(out, separator, metric.name, metric.value(workers, control));
         separator = ", ";
     }
+    push_latency(out, stats, pool, None);
     for (index, server) in names.servers.iter().enumerate() {
         out.push_str(if index == 0 { ", " } else { "," });
         push_server(out, stats, pool, server);
@@ -93,7 +97,16 @@ fn push_server(out: &mut String, stats: &Stats, pool: usize, server: &ServerName
         push_number(out, separator, metric.name, metric.value(workers, control));
         separator = ", ";
     }
+    push_latency(out, stats, pool, Some(server.slot));
     out.push('}');
+}
+
+/// Of a pool, or of one of its servers.
+fn push_latency(out: &mut String, stats: &Stats, pool: usize, server: Option<usize>) {
+    let latency = stats.latency(pool, server);
+    for metric in LATENCY {
+        push_number(out, ", ", metric.name, metric.value(&latency));
+    }
 }
 
 fn push_number(out: &mut String, separator: &str, name: &str, value: u64) {

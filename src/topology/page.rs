@@ -3,6 +3,7 @@
 //! Plain data out of a snapshot and of what the watchers said last; who serves it, and the clock, are
 //! elsewhere. No passwords are in it, because none are in what it is made from.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::sentinel::snapshot::{Phase, ShardSnapshot, Snapshot, SwitchRecord, ViewSnapshot};
 use super::sentinel::{HostPort, SentinelId, Via};
 use super::{Pool, ServerId, Topology};
+use crate::config::Address;
 use crate::config::InUse;
 use crate::stats::Stats;
 
@@ -92,6 +94,9 @@ struct ServerPart {
     address: String,
     /// Where requests go now, or why nowhere.
     endpoint: String,
+    /// Who says so: `configuration`, `name service`, or what the last switch came by; null while nobody
+    /// has.
+    role_source: Option<&'static str>,
     ejected: bool,
     /// Absent for a pool without sentinels.
     #[serde(flatten)]
@@ -198,17 +203,22 @@ fn pool_part(
             pool: index,
             server: slot,
         };
+        let shard = watcher.and_then(|watched| {
+            let shard = watched.servers.iter().position(|known| *known == id)?;
+            Some((&watched.snapshot.shards[shard], &watched.snapshot))
+        });
+        let switch = shard.map(|(shard, _)| shard.history.last());
+        let fixed = switch.is_none().then(|| fixed_source(&config.address));
         let state = &pool.servers[usize::from(slot)];
         ServerPart {
             name: config.name.clone(),
             address: config.address.to_string(),
             endpoint: state.endpoint.to_string(),
+            role_source: fixed.or_else(|| switch.flatten().map(|record| via_name(record.via))),
             ejected: state.ejected,
-            failover: watcher.and_then(|watched| {
-                let shard = watched.servers.iter().position(|known| *known == id)?;
+            failover: shard.map(|(shard, snapshot)| {
                 let held = stats.held(usize::from(index), usize::from(slot));
-                let shard = &watched.snapshot.shards[shard];
-                Some(failover_part(shard, &watched.snapshot, held, at))
+                failover_part(shard, snapshot, held, at)
             }),
         }
     });
@@ -284,20 +294,32 @@ fn switch_part(record: &SwitchRecord, snapshot: &Snapshot, at: Moment) -> Switch
         from: record.from.as_ref().map(HostPort::to_string),
         to: record.to.to_string(),
         epoch: record.epoch,
-        via: match record.via {
-            Via::Configuration => "configuration",
-            Via::Poll => "poll",
-            Via::Promoted => "+promoted-slave",
-            Via::Switched => "+switch-master",
-            Via::Candidate => "candidate",
-            Via::Overruled => "overruled",
-            Via::Restored => "restored",
-        },
+        via: via_name(record.via),
         sentinel: record.source.map(|id| name(id, snapshot)),
         at_ms: at.unix_ms(record.verified),
         announced_to_decided_ms: record.announced.map(|from| between(from, record.decided)),
         decided_to_verified_ms: between(record.decided, record.verified),
         held_ms: millis(record.held),
+    }
+}
+
+/// Who says where a server is that no sentinel moves.
+fn fixed_source(address: &Address) -> &'static str {
+    match address {
+        Address::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => "name service",
+        Address::Tcp { .. } | Address::Unix(_) => "configuration",
+    }
+}
+
+fn via_name(via: Via) -> &'static str {
+    match via {
+        Via::Configuration => "configuration",
+        Via::Poll => "poll",
+        Via::Promoted => "+promoted-slave",
+        Via::Switched => "+switch-master",
+        Via::Candidate => "candidate",
+        Via::Overruled => "overruled",
+        Via::Restored => "restored",
     }
 }
 

@@ -127,9 +127,10 @@ fn a_pool_without_sentinels_has_its_addresses_only() {
         page["pools"][0],
         json!({"name": "pool", "listen": "127.0.0.1:0", "servers": [
             {"name": "server0", "address": "127.0.0.1:1", "endpoint": "127.0.0.1:1",
-             "ejected": false},
+             "role_source": "configuration", "ejected": false},
             {"name": "server1", "address": "redis.example:2",
-             "endpoint": "redis.example (no address yet)", "ejected": true},
+             "endpoint": "redis.example (no address yet)",
+             "role_source": "name service", "ejected": true},
         ]})
     );
     assert_eq!(page["timestamp_ms"], 1_700_000_000_000_u64);
@@ -150,6 +151,7 @@ fn a_managed_server_has_its_sentinels_requests_and_switches() {
     assert_eq!(
         pool["servers"][1],
         json!({"name": "server1", "address": "127.0.0.1:4", "endpoint": "10.0.0.1:2",
+            "role_source": "+promoted-slave",
             "ejected": false, "master": "m", "since_ms": 1_699_999_990_000_u64, "epoch": 7,
             "phase": "stable", "candidate": null, "hold_ends_in_ms": null,
             "held_requests": 3, "held_bytes": 300, "switches": 3,
@@ -169,6 +171,17 @@ fn a_managed_server_has_its_sentinels_requests_and_switches() {
             .as_str()
             .is_some_and(|e| e.starts_with("no master"))
     );
+}
+
+#[test]
+fn nobody_says_where_a_server_is_before_the_first_switch() {
+    let start = Instant::now();
+    let unknown = ShardSnapshot {
+        history: Vec::new(),
+        ..shard(start)
+    };
+    let page = shown(unknown, start);
+    assert_eq!(page["pools"][1]["servers"][1]["role_source"], Value::Null);
 }
 
 #[test]

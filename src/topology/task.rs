@@ -114,6 +114,7 @@ pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
         snapshots: snapshots_sender,
         attempted: attempted_sender,
     };
+    task.gauge(task.publisher.current());
     TopologyHandle {
         snapshots,
         events,
@@ -285,7 +286,20 @@ impl TopologyTask {
 
     fn tell(&self, topology: Arc<Topology>) {
         self.stats.topology_version.set(topology.version);
+        self.gauge(&topology);
         self.snapshots.send_replace(topology);
+    }
+
+    /// Shows the servers' state to the statistics.
+    fn gauge(&self, topology: &Topology) {
+        for (pool, stats) in topology.pools.iter().zip(self.stats.pools.iter()) {
+            let managed = u64::from(pool.config.sentinel.is_some());
+            for (server, stats) in pool.servers.iter().zip(stats.servers.iter()) {
+                stats.ejected.set(server.ejected.into());
+                stats.held_now.set(server.held.into());
+                stats.sentinel_managed.set(managed);
+            }
+        }
     }
 
     /// Counts and logs an update that is about to be applied.

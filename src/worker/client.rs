@@ -78,8 +78,7 @@ fn drive(
     }
     let mut taken = 0;
     while taken < FAIR_SHARE {
-        let now = shared.now();
-        let step = shared.front.borrow_mut().step(id, now);
+        let step = shared.front.borrow_mut().step(id, &|| shared.now());
         let read = match step {
             Step::Finish if *eof => return Poll::Ready(End::Eof),
             Step::Finish => return Poll::Ready(End::Goodbye),
@@ -88,8 +87,8 @@ fn drive(
                 shared.kick();
                 return Poll::Pending;
             }
-            Step::Read => read_shared(shared, id, reader, now, cx),
-            Step::ReadOwn => read_own(shared, id, reader, now, cx),
+            Step::Read => read_shared(shared, id, reader, cx),
+            Step::ReadOwn => read_own(shared, id, reader, cx),
         };
         shared.kick();
         match read {
@@ -116,7 +115,6 @@ fn read_shared(
     shared: &Shared,
     id: ClientId,
     reader: &mut ReadHalf,
-    now: u32,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     let mut buffer = shared.read_buffer.borrow_mut();
@@ -126,7 +124,7 @@ fn read_shared(
     std::task::ready!(Pin::new(reader).poll_read(cx, &mut fresh))?;
     let n = fresh.filled().len();
     if n > 0 {
-        front.handle_input(id, &buffer[..held + n], now);
+        front.handle_input(id, &buffer[..held + n], shared.now());
     }
     Poll::Ready(Ok(n))
 }
@@ -135,13 +133,12 @@ fn read_own(
     shared: &Shared,
     id: ClientId,
     reader: &mut ReadHalf,
-    now: u32,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     let mut front = shared.front.borrow_mut();
     let n = std::task::ready!(poll_read_buf(Pin::new(reader), cx, front.own_input(id)))?;
     if n > 0 {
-        front.handle_own_input(id, now);
+        front.handle_own_input(id, shared.now());
     }
     Poll::Ready(Ok(n))
 }

@@ -46,8 +46,8 @@ fn drive(
         return Poll::Ready(Err(End::Broken));
     }
     loop {
-        let now = shared.now();
-        match shared.front.borrow_mut().step(id, now) {
+        let step = shared.front.borrow_mut().step(id, &|| shared.now());
+        match step {
             // The worker is being drained, and nothing is owed.
             Step::Finish => return Poll::Ready(Err(End::Goodbye)),
             Step::Abort => return Poll::Ready(Err(End::Broken)),
@@ -78,7 +78,7 @@ fn drive(
                     Source::Unix => front.set_peer(id, Peer::Unix),
                 }
                 if used < input.len() {
-                    front.handle_input(id, &input[used..], now);
+                    front.handle_input(id, &input[used..], shared.now());
                 }
                 drop(front);
                 shared.kick();

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::socket::WriteHalf;
 use crate::backend::ConnectionId;
-use crate::client::{ClientId, Front, Peer};
+use crate::client::{ClientId, Front, Now, Peer};
 use crate::topology::Event;
 
 /// Large enough that a 64 KB value with its headers is mostly one read; smaller buffers cost up to half
@@ -87,9 +87,10 @@ impl Shared {
         })
     }
 
-    /// Milliseconds since the worker's start; wraps after 49 days, which all users allow for.
-    pub fn now(&self) -> u32 {
-        self.start.elapsed().as_millis() as u32
+    /// Reads the clock.
+    pub fn now(&self) -> Now {
+        let since = self.start.elapsed();
+        Now::new(since.as_secs() * 1_000_000 + u64::from(since.subsec_micros()))
     }
 
     /// Schedules the flusher if there is anything for it. To be called after whatever touched `front`.

@@ -53,7 +53,7 @@ fn kill_an_instance(check: Check) {
     assert_eq!(before.iter().sum::<usize>(), CLIENTS);
     assert!(before.iter().all(|&n| n > 0), "{before:?}");
     for client in load.names() {
-        let line = format!("connects for {client}\n");
+        let line = format!("through a balancer pool=\"alpha\" client={client} by=");
         let logs = [first.log(), second.log()];
         assert!(logs.iter().any(|log| log.contains(&line)), "{line}");
     }

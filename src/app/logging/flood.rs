@@ -17,7 +17,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::limit::{Dropped, Kind, Limiter, Who};
-use crate::log::{CHANGE, NOTICE};
+use crate::log::{CHANGE, NOTICE, SLOW};
 
 /// Target of the lines that tell of others.
 const DROPPED: &str = "nuthatch::dropped";
@@ -97,7 +97,8 @@ impl Flood {
 }
 
 fn is_limited(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::INFO && ![NOTICE, CHANGE, DROPPED].contains(&metadata.target())
+    *metadata.level() <= Level::INFO
+        && ![NOTICE, CHANGE, SLOW, DROPPED].contains(&metadata.target())
 }
 
 fn tell(dropped: Dropped<Place>) {

@@ -101,6 +101,11 @@ fn values(pool: &PoolConfig) -> Vec<(&'static str, Shown)> {
         ("client_output_limit", size(limits.client_output_limit)),
         ("proxy_protocol", plain(pool.proxy_protocol)),
         (
+            "slow_request_time",
+            ms(pool.slow_requests.time.unwrap_or_default()),
+        ),
+        ("slow_request_key", plain(pool.slow_requests.key.name())),
+        (
             "sentinels",
             list(sentinel.sentinels.iter().map(ToString::to_string)),
         ),

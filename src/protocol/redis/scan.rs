@@ -128,6 +128,9 @@ pub enum ProtocolError {
     CountTooLong,
     #[error("invalid multibulk length")]
     InvalidCount,
+    /// More than [`ScanLimits::arguments`].
+    #[error("invalid multibulk length")]
+    TooManyArguments,
     #[error("unauthenticated multibulk length")]
     UnauthenticatedCount,
     #[error("too big bulk count string")]
@@ -136,6 +139,9 @@ pub enum ProtocolError {
     ExpectedBulk(u8),
     #[error("invalid bulk length")]
     InvalidLength,
+    /// More than [`ScanLimits::bulk`].
+    #[error("invalid bulk length")]
+    ArgumentTooLarge,
     #[error("unauthenticated bulk length")]
     UnauthenticatedLength,
     #[error("expected CRLF after a bulk string")]
@@ -200,9 +206,10 @@ impl RequestScanner {
                 }));
             }
             if count > u64::from(limits.arguments) {
-                return Err(match limits.unauthenticated && count <= MAX_COUNT {
+                return Err(match limits.unauthenticated {
+                    _ if count > MAX_COUNT => ProtocolError::InvalidCount,
                     true => ProtocolError::UnauthenticatedCount,
-                    false => ProtocolError::InvalidCount,
+                    false => ProtocolError::TooManyArguments,
                 });
             }
             self.argc = count as usize;
@@ -232,9 +239,10 @@ impl RequestScanner {
             };
             let len = parse_digits(digits).ok_or(ProtocolError::InvalidLength)?;
             if len > limits.bulk {
-                return Err(match limits.unauthenticated && len <= MAX_BULK {
+                return Err(match limits.unauthenticated {
+                    _ if len > MAX_BULK => ProtocolError::InvalidLength,
                     true => ProtocolError::UnauthenticatedLength,
-                    false => ProtocolError::InvalidLength,
+                    false => ProtocolError::ArgumentTooLarge,
                 });
             }
             let end = start + len as usize;

@@ -107,7 +107,7 @@ fn verdict(args: &[Vec<u8>], limits: &ScanLimits) -> Option<ProtocolError> {
     if args.len() as u64 > u64::from(limits.arguments) {
         return Some(match limits.unauthenticated {
             true => ProtocolError::UnauthenticatedCount,
-            false => ProtocolError::InvalidCount,
+            false => ProtocolError::TooManyArguments,
         });
     }
     let mut len = format!("*{}\r\n", args.len()).len() as u64;
@@ -115,7 +115,7 @@ fn verdict(args: &[Vec<u8>], limits: &ScanLimits) -> Option<ProtocolError> {
         if arg.len() as u64 > limits.bulk {
             return Some(match limits.unauthenticated {
                 true => ProtocolError::UnauthenticatedLength,
-                false => ProtocolError::InvalidLength,
+                false => ProtocolError::ArgumentTooLarge,
             });
         }
         len += (format!("${}\r\n", arg.len()).len() + arg.len() + 2) as u64;

@@ -78,7 +78,10 @@ fn text_has_twemproxys_order_and_spacing() {
             "config_reloads",
             "config_reload_failures",
             "config_loaded_at",
-            "buffered_bytes"
+            "buffered_bytes",
+            "resident_bytes",
+            "memory_limit_bytes",
+            "open_files_limit"
         ]
     );
 
@@ -111,7 +114,17 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         pool.protocol_errors.set(tens + 7);
         pool.output_limit_closed.set(tens + 8);
         pool.client_paused.set(tens + 9);
-        pool.proxy_protocol_errors.set(tens + 10);
+        pool.proxy_protocol_errors.set(tens + 16);
+        pool.slow_requests.set(tens + 10);
+        pool.max_request_bytes_hit.set(tens + 11);
+        pool.max_arguments_hit.set(tens + 12);
+        pool.client_pending_limit_hit.set(tens + 13);
+        pool.client_output_limit_hit.set(tens + 14);
+        pool.max_memory_hit.set(tens + 15);
+        for (class, counter) in (100..).zip(&pool.commands) {
+            counter.set(tens + class);
+        }
+        pool.latency.record(10 + w as u32, 3);
         let server = &pool.servers[1];
         server.server_eof.set(tens + 1);
         server.server_err.set(tens + 2);
@@ -129,7 +142,16 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         server.held_bytes.set(tens + 14);
         server.resent.set(tens + 15);
         server.bounced.set(tens + 16);
-        server.connect_failures.set(tens + 17);
+        server.connect_failures.set(tens + 22);
+        server.slow_requests.set(tens + 17);
+        server.failed.set(tens + 18);
+        server.rejected.set(tens + 19);
+        server.hold_requests_hit.set(tens + 20);
+        server.hold_bytes_hit.set(tens + 21);
+        for (kind, counter) in (100..).zip(&server.errors) {
+            counter.set(tens + kind);
+        }
+        server.latency.record(20 + w as u32, 5);
     }
     let control = &stats.control;
     control.total_connections.set(5);
@@ -144,7 +166,15 @@ fn every_value_is_its_own_counter_summed_over_workers() {
     control.pools[0].servers[1].holds.set(14);
     control.pools[0].sentinels_up.set(15);
     control.pools[0].sentinels_known.set(16);
-    control.pools[0].listening.set(17);
+    control.pools[0].client_connections_hit.set(17);
+    control.pools[0].open_files_hit.set(18);
+    control.pools[0].listening.set(25);
+    control.pools[0].servers[1].ejected.set(19);
+    control.pools[0].servers[1].held_now.set(20);
+    control.pools[0].servers[1].sentinel_managed.set(21);
+    control.resident_bytes.set(22);
+    control.memory_limit_bytes.set(23);
+    control.open_files_limit.set(24);
     assert_eq!(stats.held(0, 1), (11_026, 11_028));
 
     let mut report = parsed(&stats);
@@ -160,13 +190,26 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "out_queue": 11_022, "out_queue_bytes": 11_024,
             "server_ejects": 10, "server_returns": 11, "switches": 13, "holds": 14,
             "held": 11_026, "held_bytes": 11_028, "resent": 11_030, "bounced": 11_032,
-            "connect_failures": 11_034,
+            "connect_failures": 11_044,
+            "slow_requests": 11_034, "failed": 11_036, "rejected": 11_038,
+            "errors_timeout": 11_200, "errors_connect": 11_202, "errors_lost": 11_204,
+            "errors_no_master": 11_206, "errors_limit": 11_208,
+            "hold_requests_hit": 11_040, "hold_bytes_hit": 11_042,
+            "ejected": 19, "held_now": 20, "sentinel_managed": 21,
+            "latency_p50_us": 20, "latency_p99_us": 21, "latency_p999_us": 21,
+            "latency_max_us": 21, "latency_count": 10, "latency_sum_us": 205,
         })
     );
     let idle = pool["a"].take();
     let idle = idle.as_object().expect("a server");
-    assert_eq!(idle.len(), SERVER.len());
+    assert_eq!(idle.len(), SERVER.len() + LATENCY.len());
     assert!(idle.values().all(|value| value == 0), "{idle:?}");
+    let commands = POOL.iter().map(|metric| metric.name);
+    let commands = commands.filter(|name| name.starts_with("commands_"));
+    for (class, name) in (100..).zip(commands) {
+        let value = pool.as_object_mut().and_then(|pool| pool.remove(name));
+        assert_eq!(value, Some(json!(11_000 + 2 * class)), "{name}");
+    }
     assert_eq!(
         pool,
         json!({
@@ -174,14 +217,23 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "server_ejects": 7, "forward_error": 11_008, "fragments": 11_010,
             "server_returns": 8, "client_requests": 11_012, "client_refused": 9,
             "client_paused": 11_018, "output_limit_closed": 11_016, "protocol_errors": 11_014,
-            "proxy_protocol_errors": 11_020,
-            "sentinels_up": 15, "sentinels_known": 16, "listening": 17,
+            "proxy_protocol_errors": 11_032,
+            "sentinels_up": 15, "sentinels_known": 16, "listening": 25,
+            "slow_requests": 11_020,
+            "max_request_bytes_hit": 11_022, "max_arguments_hit": 11_024,
+            "client_pending_limit_hit": 11_026, "client_output_limit_hit": 11_028,
+            "max_memory_hit": 11_030, "client_connections_hit": 17, "open_files_hit": 18,
+            "latency_p50_us": 10, "latency_p99_us": 11, "latency_p999_us": 11,
+            "latency_max_us": 11, "latency_count": 6, "latency_sum_us": 63,
             "a": null, "b": null,
         })
     );
     assert_eq!(report["workers"], 2);
     assert_eq!(report["topology_version"], 6);
     assert_eq!(report["buffered_bytes"], 11_000);
+    assert_eq!(report["resident_bytes"], 22);
+    assert_eq!(report["memory_limit_bytes"], 23);
+    assert_eq!(report["open_files_limit"], 24);
     // One listener, 11006 clients, 11008 servers.
     assert_eq!(report["curr_connections"], 1 + 11_006 + 11_008);
     // One listener, 5 clients, all servers: open, eof, err, timed out.
@@ -267,6 +319,14 @@ fn describe_lists_exactly_what_the_json_holds() {
     assert_eq!(sections.next(), Some(("server stats", server)));
     assert_eq!(sections.next(), Some(("process stats", object(&report))));
     assert_eq!(sections.next(), None);
+}
+
+/// `-D` has columns: a description never touches its name.
+#[test]
+fn long_names_keep_their_distance_from_the_description() {
+    let line =
+        "  client_pending_limit_hit \"# times a client was paused at client_pending_limit\"\n";
+    assert!(describe().contains(line), "{}", describe());
 }
 
 #[test]

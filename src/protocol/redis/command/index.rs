@@ -3,7 +3,7 @@
 //! A name is folded to lower case eight bytes at a time and compared as two words; only names longer
 //! than the two words are compared bytewise as well.
 
-use super::{Command, table::COMMANDS};
+use super::{Command, class, table::GROUPS};
 
 /// Four times the commands there are, so that nearly all lie in their home slot.
 const SLOTS: usize = 1024;
@@ -14,7 +14,7 @@ const SPREAD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];
 pub(super) static INDEX: Index = Index::build(&TABLE);
 
 /// A static of its own, so that each command has one address.
-pub(super) static TABLE: [Command; COMMANDS.len()] = *COMMANDS.first_chunk().unwrap();
+pub(super) static TABLE: [Command; class::count(GROUPS)] = class::concat(GROUPS);
 
 pub(super) struct Index {
     slots: [Slot; SLOTS],

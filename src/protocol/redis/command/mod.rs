@@ -5,11 +5,13 @@
 //! other module compares command names. It checks no values: arguments that are no keys are Redis's
 //! to judge. It routes nothing and builds no request.
 
+mod class;
 mod index;
 mod keys;
 mod positions;
 mod table;
 
+pub use class::Class;
 pub use keys::{Keys, Store};
 pub use positions::{KeyPositions, KeysError};
 
@@ -30,6 +32,8 @@ pub struct Command {
     pub keys: Keys,
     /// What the proxy does with the command.
     pub policy: Policy,
+    /// What its requests are counted as.
+    pub class: Class,
 }
 
 /// The `readonly` and `write` flags of `COMMAND`. A container has those of its subcommands.

@@ -1,7 +1,7 @@
 //! The table itself, one line per command: those of Redis 7.0 in its groups, then newer ones. Names,
 //! arities and flags are those `COMMAND` lists; `tests/commands.rs` compares them with a running server.
 
-use super::{Access, Access::*, Command, Join, Keys, Local, Policy, Store};
+use super::{Access, Access::*, Class, Command, Join, Keys, Local, Policy, Store};
 
 // Why a command is refused.
 const EVERY_SERVER: &str = "it would have to run on every server";
@@ -48,29 +48,45 @@ const GEO_STORE: Store = Store {
 
 // The subcommands that have a key. The others are refused: HELP, which could run anywhere, is not
 // worth a second policy within a container.
-const MEMORY: &[Command] = &[read("memory|usage", -3, SUBJECT)];
-const OBJECT: &[Command] = &[
+const MEMORY: &[Command] = &Class::Server.of([read("memory|usage", -3, SUBJECT)]);
+const OBJECT: &[Command] = &Class::Generic.of([
     read("object|encoding", 3, SUBJECT),
     read("object|freq", 3, SUBJECT),
     read("object|idletime", 3, SUBJECT),
     read("object|refcount", 3, SUBJECT),
-];
-const XGROUP: &[Command] = &[
+]);
+const XGROUP: &[Command] = &Class::Stream.of([
     write("xgroup|create", -5, SUBJECT),
     write("xgroup|createconsumer", 5, SUBJECT),
     write("xgroup|delconsumer", 5, SUBJECT),
     write("xgroup|destroy", 4, SUBJECT),
     write("xgroup|setid", -5, SUBJECT),
-];
-const XINFO: &[Command] = &[
+]);
+const XINFO: &[Command] = &Class::Stream.of([
     read("xinfo|consumers", 4, SUBJECT),
     read("xinfo|groups", 3, SUBJECT),
     read("xinfo|stream", -3, SUBJECT),
+]);
+
+/// Those of Redis 7.0 in its groups, then newer ones.
+pub(super) const GROUPS: &[&[Command]] = &[
+    KEYS,
+    STRINGS,
+    BITMAPS,
+    HASHES,
+    LISTS,
+    SETS,
+    SORTED_SETS,
+    HYPERLOGLOGS,
+    GEOSPATIAL,
+    STREAMS,
+    SCRIPTS,
+    CONNECTION,
+    SERVER,
+    NEWER_HASHES,
 ];
 
-/// A constant, so that [`TABLE`](super::index::TABLE) can be an array without its length written here.
-pub(super) const COMMANDS: &[Command] = &[
-    // Keys of any type
+const KEYS: &[Command] = &Class::Generic.of([
     write("copy", -3, TWO_KEYS),
     split("del", -2, Write, ALL_KEYS, Join::Sum),
     read("dump", 2, KEY),
@@ -99,7 +115,10 @@ pub(super) const COMMANDS: &[Command] = &[
     read("type", 2, KEY),
     split("unlink", -2, Write, ALL_KEYS, Join::Sum),
     refused("wait", 3, Neither, SHARED_CONNECTION),
-    // Strings
+    // (since 7.2)
+    refused("waitaof", 4, Neither, SHARED_CONNECTION),
+]);
+const STRINGS: &[Command] = &Class::String.of([
     write("append", 3, KEY),
     write("decr", 2, KEY),
     write("decrby", 3, KEY),
@@ -122,7 +141,8 @@ pub(super) const COMMANDS: &[Command] = &[
     write("setrange", 4, KEY),
     read("strlen", 2, KEY),
     read("substr", 4, KEY),
-    // Bitmaps
+]);
+const BITMAPS: &[Command] = &Class::Bitmap.of([
     read("bitcount", -2, KEY),
     write("bitfield", -2, KEY),
     read("bitfield_ro", -2, KEY),
@@ -130,7 +150,8 @@ pub(super) const COMMANDS: &[Command] = &[
     read("bitpos", -3, KEY),
     read("getbit", 3, KEY),
     write("setbit", 4, KEY),
-    // Hashes
+]);
+const HASHES: &[Command] = &Class::Hash.of([
     write("hdel", -3, KEY),
     read("hexists", 3, KEY),
     read("hget", 3, KEY),
@@ -147,7 +168,8 @@ pub(super) const COMMANDS: &[Command] = &[
     write("hsetnx", 4, KEY),
     read("hstrlen", 3, KEY),
     read("hvals", 2, KEY),
-    // Lists
+]);
+const LISTS: &[Command] = &Class::List.of([
     refused("blmove", 6, Write, BLOCKING),
     refused("blmpop", -5, Write, BLOCKING),
     refused("blpop", -3, Write, BLOCKING),
@@ -170,7 +192,8 @@ pub(super) const COMMANDS: &[Command] = &[
     write("rpoplpush", 3, TWO_KEYS),
     write("rpush", -3, KEY),
     write("rpushx", -3, KEY),
-    // Sets
+]);
+const SETS: &[Command] = &Class::Set.of([
     write("sadd", -3, KEY),
     read("scard", 2, KEY),
     read("sdiff", -2, ALL_KEYS),
@@ -188,7 +211,8 @@ pub(super) const COMMANDS: &[Command] = &[
     read("sscan", -3, KEY),
     read("sunion", -2, ALL_KEYS),
     write("sunionstore", -3, ALL_KEYS),
-    // Sorted sets
+]);
+const SORTED_SETS: &[Command] = &Class::SortedSet.of([
     refused("bzmpop", -5, Write, BLOCKING),
     refused("bzpopmax", -3, Write, BLOCKING),
     refused("bzpopmin", -3, Write, BLOCKING),
@@ -225,13 +249,15 @@ pub(super) const COMMANDS: &[Command] = &[
     read("zscore", 3, KEY),
     read("zunion", -3, NUMKEYS),
     write("zunionstore", -4, NUMKEYS_STORE),
-    // HyperLogLogs
+]);
+const HYPERLOGLOGS: &[Command] = &Class::HyperLogLog.of([
     write("pfadd", -2, KEY),
     read("pfcount", -2, ALL_KEYS),
     refused("pfdebug", 3, Write, ADMINISTRATION),
     write("pfmerge", -2, ALL_KEYS),
     refused("pfselftest", 1, Neither, ADMINISTRATION),
-    // Geospatial
+]);
+const GEOSPATIAL: &[Command] = &Class::Geo.of([
     write("geoadd", -5, KEY),
     read("geodist", -4, KEY),
     read("geohash", -2, KEY),
@@ -242,7 +268,8 @@ pub(super) const COMMANDS: &[Command] = &[
     read("georadiusbymember_ro", -5, KEY),
     read("geosearch", -7, KEY),
     write("geosearchstore", -8, TWO_KEYS),
-    // Streams
+]);
+const STREAMS: &[Command] = &Class::Stream.of([
     write("xack", -4, KEY),
     write("xadd", -5, KEY),
     write("xautoclaim", -6, KEY),
@@ -258,7 +285,8 @@ pub(super) const COMMANDS: &[Command] = &[
     read("xrevrange", -4, KEY),
     write("xsetid", -3, KEY),
     write("xtrim", -4, KEY),
-    // Scripts and functions
+]);
+const SCRIPTS: &[Command] = &Class::Scripting.of([
     neither("eval", -3, Keys::Script),
     read("eval_ro", -3, Keys::Script),
     neither("evalsha", -3, Keys::Script),
@@ -267,7 +295,8 @@ pub(super) const COMMANDS: &[Command] = &[
     read("fcall_ro", -3, Keys::Script),
     refused("function", -2, Neither, EVERY_SERVER),
     refused("script", -2, Neither, EVERY_SERVER),
-    // Connection
+]);
+const CONNECTION: &[Command] = &Class::Connection.of([
     local("auth", -2, Local::Auth),
     local("client", -2, Local::Client),
     local("echo", 2, Local::Echo),
@@ -298,7 +327,8 @@ pub(super) const COMMANDS: &[Command] = &[
     refused("cluster", -2, Neither, ADMINISTRATION),
     refused("readonly", 1, Neither, SHARED_CONNECTION),
     refused("readwrite", 1, Neither, SHARED_CONNECTION),
-    // Server
+]);
+const SERVER: &[Command] = &Class::Server.of([
     refused("acl", -2, Neither, ADMINISTRATION),
     refused("bgrewriteaof", 1, Neither, ADMINISTRATION),
     refused("bgsave", -1, Neither, ADMINISTRATION),
@@ -327,7 +357,9 @@ pub(super) const COMMANDS: &[Command] = &[
     refused("swapdb", 3, Write, EVERY_SERVER),
     refused("sync", 1, Neither, ADMINISTRATION),
     anywhere("time", 1, Neither),
-    // Since 7.2, 7.4 and 8.0
+]);
+/// Since 7.4 and 8.0.
+const NEWER_HASHES: &[Command] = &Class::Hash.of([
     write("hexpire", -6, KEY),
     write("hexpireat", -6, KEY),
     read("hexpiretime", -5, KEY),
@@ -340,9 +372,7 @@ pub(super) const COMMANDS: &[Command] = &[
     read("hpttl", -5, KEY),
     write("hsetex", -6, KEY),
     read("httl", -5, KEY),
-    refused("waitaof", 4, Neither, SHARED_CONNECTION),
-];
-
+]);
 const fn range(first: u8, last: i8, step: u8) -> Keys {
     Keys::Range { first, last, step }
 }
@@ -354,6 +384,7 @@ const fn read(name: &'static str, arity: i16, keys: Keys) -> Command {
         access: Read,
         keys,
         policy: Policy::Forward,
+        class: Class::Unknown,
     }
 }
 
@@ -364,6 +395,7 @@ const fn write(name: &'static str, arity: i16, keys: Keys) -> Command {
         access: Write,
         keys,
         policy: Policy::Forward,
+        class: Class::Unknown,
     }
 }
 
@@ -374,6 +406,7 @@ const fn neither(name: &'static str, arity: i16, keys: Keys) -> Command {
         access: Neither,
         keys,
         policy: Policy::Forward,
+        class: Class::Unknown,
     }
 }
 
@@ -384,6 +417,7 @@ const fn split(name: &'static str, arity: i16, access: Access, keys: Keys, join:
         access,
         keys,
         policy: Policy::Split(join),
+        class: Class::Unknown,
     }
 }
 
@@ -394,6 +428,7 @@ const fn local(name: &'static str, arity: i16, local: Local) -> Command {
         access: Neither,
         keys: Keys::None,
         policy: Policy::Local(local),
+        class: Class::Unknown,
     }
 }
 
@@ -404,6 +439,7 @@ const fn anywhere(name: &'static str, arity: i16, access: Access) -> Command {
         access,
         keys: Keys::None,
         policy: Policy::Anywhere,
+        class: Class::Unknown,
     }
 }
 
@@ -414,5 +450,6 @@ const fn refused(name: &'static str, arity: i16, access: Access, reason: &'stati
         access,
         keys: Keys::None,
         policy: Policy::Refused(reason),
+        class: Class::Refused,
     }
 }
