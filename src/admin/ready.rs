@@ -59,7 +59,7 @@ impl Readiness {
             }
             if !pool.listening {
                 unready.push(format!("pool {name} does not listen"));
-            } else if !pool.is_ready() {
+            } else if !pool.is_ready() && !pool.is_starting() {
                 unready.push(format!("pool {name} has no server that is up"));
             }
         }
@@ -177,6 +177,9 @@ mod tests {
         let verdict = readiness.verdict(&[half()], false);
         assert!(verdict.ready);
         assert_eq!(verdict.degraded, [why]);
+        let down = Some(Problem::OutOfReach);
+        let added = [pool([None, None]), pool([down, Some(Problem::Starting)])];
+        assert!(readiness.verdict(&added, false).ready);
     }
 
     #[test]

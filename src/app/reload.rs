@@ -57,9 +57,10 @@ impl Reloader {
             watch.note_read(Stamp::of(&self.file));
         }
         let file = self.file.display();
-        match self.attempt(running).await {
+        let done = match self.attempt(running).await {
             Ok(0) => {
                 tracing::info!(target: NOTICE, "configuration '{file}' read again, nothing changed");
+                &self.stats.config_reloads
             }
             Ok(changes) => {
                 let generation = self.current.get().generation;
@@ -67,17 +68,20 @@ impl Reloader {
                     target: NOTICE,
                     "configuration '{file}' reloaded: {changes} changes, generation {generation}"
                 );
+                &self.stats.config_reloads
             }
             Err(reasons) => {
                 for reason in &reasons {
                     tracing::error!(target: NOTICE, "{reason}");
                 }
                 tracing::error!(target: NOTICE, "configuration '{file}' refused, the running one stays");
-                self.stats.config_reload_failures.add(1);
                 self.current.refuse(reasons, unix_now());
+                &self.stats.config_reload_failures
             }
-        }
+        };
         self.count();
+        // Last: who waits for this finds all the rest as it is now.
+        done.add(1);
     }
 
     /// How many changes there were, or why nothing is changed.
@@ -96,10 +100,9 @@ impl Reloader {
             }
         }
         for change in &changes {
-            tracing::info!(target: CHANGE, pool = change.pool, "{}", change.text());
+            tracing::info!(target: CHANGE, pool = change.pool, "configuration: {}", change.text());
         }
         running.reconfigure(&config, sockets).await;
-        self.stats.config_reloads.add(1);
         self.current.accept(config, lines, unix_now());
         Ok(changes.len())
     }

@@ -101,7 +101,9 @@ fn sum(workers: &[std::sync::Arc<WorkerStats>], counter: fn(&WorkerStats) -> &Co
 }
 
 fn current_connections(stats: &Stats) -> u64 {
-    listeners(stats)
+    // Every pool has one listening socket.
+    let listeners = stats.names().len() as u64;
+    listeners
         + pools(stats)
             .map(|pool| {
                 let servers = pool.servers.iter().map(|s| s.server_connections.get());
@@ -112,7 +114,9 @@ fn current_connections(stats: &Stats) -> u64 {
 
 fn total_connections(stats: &Stats) -> u64 {
     let servers = pools(stats).flat_map(|pool| pool.servers.iter());
-    listeners(stats)
+    // Places of removed pools stay, so that this never falls with a pool.
+    let listeners = stats.control.pools.iter().count() as u64;
+    listeners
         + stats.control.total_connections.get()
         + servers
             .map(|server| {
@@ -122,11 +126,6 @@ fn total_connections(stats: &Stats) -> u64 {
                     + server.server_timedout.get()
             })
             .sum::<u64>()
-}
-
-/// Every pool has one listening socket.
-fn listeners(stats: &Stats) -> u64 {
-    stats.names().len() as u64
 }
 
 /// Every pool of every worker.

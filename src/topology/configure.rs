@@ -155,6 +155,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_log_said_of_a_server_counts_as_long_as_its_address() {
+        let before = config("", "[127.0.0.1:1:1 a, 127.0.0.1:2:1 b]");
+        let told_after = |fresh: &Config| {
+            let mut publisher = Publisher::new(Topology::initial(&before));
+            publisher.current().pools[0].servers[0].told[0].store(7, Relaxed);
+            let next = merge(&before, fresh).expect("there is room").config;
+            publisher.configure(&next, []);
+            publisher.current().pools[0].servers[0].told[0].load(Relaxed)
+        };
+        for (settings, servers, told) in [
+            ("  timeout: 9\n", "[127.0.0.1:1:1 a, 127.0.0.1:2:1 b]", 7),
+            ("  sentinels: [h:1]\n", "[127.0.0.1:1:1 a]", 7),
+            ("", "[127.0.0.1:2:1 b]", 7),
+            ("", "[127.0.0.1:9:1 a]", 0),
+        ] {
+            assert_eq!(told_after(&config(settings, servers)), told, "{servers}");
+        }
+    }
+
+    #[test]
     fn a_managed_server_stays_where_it_is() {
         let sentinels = "  sentinels: [127.0.0.1:26379]\n";
         let before = config(sentinels, "[127.0.0.1:1:1 a]");

@@ -102,6 +102,12 @@ impl PoolHealth {
     pub fn is_ready(&self) -> bool {
         self.listening && self.servers.iter().any(ServerHealth::is_up)
     }
+
+    /// Is there a server of which nothing is known yet? Its requests wait, for a short time at most.
+    pub fn is_starting(&self) -> bool {
+        let mut problems = self.servers.iter().map(|server| &server.problem);
+        problems.any(|problem| *problem == Some(Problem::Starting))
+    }
 }
 
 impl ServerHealth {

@@ -34,10 +34,10 @@ fn can_be_relieved(site: &Site, mut old: Process) -> Process {
 }
 
 /// Speaks for a process that takes over, packet by packet.
-struct FakeSuccessor(Socket);
+pub struct FakeSuccessor(Socket);
 
 impl FakeSuccessor {
-    fn connect(site: &Site) -> FakeSuccessor {
+    pub fn connect(site: &Site) -> FakeSuccessor {
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
         let path = SockAddr::unix(site.path("handover")).expect("a path");
@@ -45,12 +45,12 @@ impl FakeSuccessor {
         FakeSuccessor(socket)
     }
 
-    fn send(&self, packet: &str) {
+    pub fn send(&self, packet: &str) {
         self.0.send(packet.as_bytes()).expect("it is read");
     }
 
     /// The next packet; empty at the end. Descriptors in it are dropped.
-    fn receive(&self) -> String {
+    pub fn receive(&self) -> String {
         use std::io::Read;
         let mut bytes = [0; 256];
         let n = (&self.0).read(&mut bytes).expect("an answer in time");
@@ -58,7 +58,7 @@ impl FakeSuccessor {
     }
 
     /// As far as the sockets.
-    fn take(&self, pid: u32) {
+    pub fn take(&self, pid: u32) {
         self.send("nuthatch-handover 1 take");
         // Two pools, the statistics and the path itself; two of them have a path to remove.
         let offer = format!("nuthatch-handover 1 offer 4 {pid}");

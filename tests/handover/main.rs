@@ -4,6 +4,7 @@ mod activation;
 mod failing;
 mod leaving;
 mod load;
+mod reload;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

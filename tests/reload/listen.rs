@@ -41,8 +41,10 @@ fn pools_come_and_go_and_others_notice_nothing() {
     }
     load.finish(&mut direct);
     let log = proxy.log();
-    assert!(log.contains("pool 'gamma': added, 1 servers"), "{log}");
-    assert!(log.contains("pool 'beta': removed"), "{log}");
+    let added = "configuration: added, 1 servers pool=\"gamma\"";
+    assert!(log.contains(added), "{log}");
+    let removed = "configuration: removed pool=\"beta\"";
+    assert!(log.contains(removed), "{log}");
     let report = Client::connect(proxy.stats_addr()).read_to_end();
     let report = String::from_utf8(report).expect("JSON");
     assert!(!report.contains("gamma"), "{report}");

@@ -13,6 +13,7 @@ mod scene;
 #[allow(dead_code, unused_imports)]
 #[path = "../support/sentinel/mod.rs"]
 mod sentinel;
+mod shown;
 #[path = "../support/mod.rs"]
 mod support;
 mod watch;

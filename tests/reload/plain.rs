@@ -51,9 +51,9 @@ fn servers_come_go_and_weigh_more_under_load() {
     load.finish(&mut direct);
     let log = proxy.log();
     for line in [
-        "pool 'alpha': server 'shard3' added",
-        "pool 'alpha': server 'shard1': weight 1 -> 3 (moves keys)",
-        "pool 'alpha': server 'shard1' removed",
+        "configuration: server 'shard3' added",
+        "configuration: server 'shard1': weight 1 -> 3 (moves keys) pool=\"alpha\"",
+        "configuration: server 'shard1' removed pool=\"alpha\"",
         "reloaded: 1 changes, generation 2",
     ] {
         assert!(log.contains(line), "{line}\n{log}");
