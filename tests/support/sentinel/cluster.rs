@@ -223,15 +223,22 @@ impl Cluster {
         named.collect()
     }
 
-    /// Waits until the node replicates from the shard's current master.
+    /// Waits until the node replicates from the shard's current master, and what is written there arrives:
+    /// `connected` it is already when it has loaded the snapshot, but its master sends it what was written
+    /// since only after its next acknowledgement, up to a second later. Promoted before, it would lose that.
     #[track_caller]
     pub fn wait_replica(&self, shard: usize, index: usize) {
-        let node = &self.shards[shard].nodes[index];
-        let replicates = within(FAILOVER, || match node.ask(&["ROLE"]) {
-            Ok(Value::Array(role)) => {
-                role[0] == Value::bulk("slave") && role.get(3) == Some(&Value::bulk("connected"))
-            }
-            _ => false,
+        let nodes = &self.shards[shard].nodes;
+        let node = &nodes[index];
+        let mut wanted = None;
+        let replicates = within(FAILOVER, || {
+            let Some((offset, port)) = arrived(node) else {
+                return false;
+            };
+            let mut others = nodes.iter();
+            let master = others.find(|node| i64::from(node.announced().port()) == port);
+            wanted = wanted.or_else(|| written(master?));
+            wanted.is_some_and(|wanted| offset >= wanted)
         });
         assert!(
             replicates,
@@ -292,5 +299,33 @@ impl Cluster {
     /// Where the shard's nodes can be reached, past proxy and relays.
     pub fn addresses(&self, shard: usize) -> Vec<SocketAddr> {
         self.shards[shard].nodes.iter().map(Node::addr).collect()
+    }
+}
+
+/// How far a replica has come that is connected to its master, and that master's announced port.
+fn arrived(replica: &Node) -> Option<(i64, i64)> {
+    match replica.ask(&["ROLE"]) {
+        Ok(Value::Array(role)) => match role.as_slice() {
+            [
+                _,
+                _,
+                Value::Int(port),
+                Value::Bulk(state),
+                Value::Int(offset),
+            ] if state == b"connected" => Some((*offset, *port)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// How far the writes of a master go.
+fn written(master: &Node) -> Option<i64> {
+    match master.ask(&["ROLE"]) {
+        Ok(Value::Array(role)) => match role.as_slice() {
+            [Value::Bulk(kind), Value::Int(offset), ..] if kind == b"master" => Some(*offset),
+            _ => None,
+        },
+        _ => None,
     }
 }
