@@ -244,6 +244,9 @@ or kill its master, and see errors until the sentinels have agreed on the replic
   kill -9 ${pids[0]}
 What the proxy counts for shard1, before and after:
   curl -s http://127.0.0.1:$stats/stats | grep -o '"shard1": {[^}]*}' | tr ',' '\n'
+Everything at once, live, in a browser; and for programs:
+  http://127.0.0.1:$stats/ui
+  curl -s http://127.0.0.1:$stats/topology
 Who is the master now:
   redis-cli -p ${sentinel_ports[0]} sentinel get-master-addr-by-name shard1
 Where keys live, which no failover changes:
