@@ -34,7 +34,7 @@ use tracing::warn;
 
 use crate::config::Current;
 use crate::stats::Stats;
-use crate::stats::report::{self, Origin};
+use crate::stats::report::{self, Origin, Place};
 use crate::topology::Topology;
 use crate::topology::health::{PoolHealth, health};
 use seats::{Progress, Seats};
@@ -167,10 +167,13 @@ impl Admin {
 impl State {
     /// The values of this moment, as one line.
     fn report(&self) -> String {
+        let pools = self.health();
+        let places: Vec<Place> = pools.iter().flat_map(places).collect();
         let origin = Origin {
             source: &self.hostname,
             uptime: self.started.elapsed(),
             timestamp: unix_time(),
+            places: &places,
         };
         self.measure_memory();
         let mut text = report::json(&self.sources.stats, origin);
@@ -202,6 +205,15 @@ impl State {
         made.await
             .expect("making an answer does not panic, and nobody polls us after the runtime's end")
     }
+}
+
+fn places(pool: &PoolHealth) -> impl Iterator<Item = Place> {
+    pool.servers.iter().map(|server| Place {
+        pool: pool.name.clone(),
+        server: server.name.clone(),
+        address: server.endpoint.to_string(),
+        role_source: server.role_source(),
+    })
 }
 
 fn unix_time() -> Duration {

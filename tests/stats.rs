@@ -137,6 +137,10 @@ fn a_silent_client_gets_one_line_of_json_and_the_close() {
     assert_eq!(report["alpha"]["client_eof"], 7);
     assert_eq!(report["alpha"]["127.0.0.1:6379"]["requests"], 5);
     assert_eq!(report["alpha"]["server1"]["requests"], 0);
+    let place = &report["server_addresses"][1];
+    assert_eq!(place["server"], "127.0.0.1:6379");
+    assert_eq!(place["address"], "127.0.0.1:6379");
+    assert_eq!(place["role_source"], "configuration");
 }
 
 #[test]

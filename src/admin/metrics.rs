@@ -173,11 +173,12 @@ impl Scrape {
         for (pool, server) in self.servers() {
             let [pool, name] = of_server(pool, server);
             let address = server.endpoint.to_string();
-            let source = match server.by_sentinel {
-                true => "sentinel",
-                false => "configuration",
-            };
-            let place = [pool, name, ("address", &address), ("role_source", source)];
+            let place = [
+                pool,
+                name,
+                ("address", &address),
+                ("role_source", server.role_source()),
+            ];
             family.encode_info(&place)?;
         }
         let help = "From the read of a request at the client to the read of the server's reply.";

@@ -9,6 +9,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::metrics::{LATENCY, Metric, POOL, PROCESS, SERVER};
 use super::{PoolNames, ServerName, Stats};
 
@@ -20,11 +22,25 @@ pub struct Origin<'a> {
     pub uptime: Duration,
     /// Since the Unix epoch.
     pub timestamp: Duration,
+    /// Of every server.
+    pub places: &'a [Place],
+}
+
+/// Where a server is now. Text, which has no place among a server's numbers: agents made for nutcracker
+/// turn all of those into numbers. A list in the header is neither a number nor a pool to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    pub pool: String,
+    pub server: String,
+    /// Or why there is none.
+    pub address: String,
+    /// `sentinel` or `configuration`.
+    pub role_source: &'static str,
 }
 
 /// All values as they are now: one line of JSON, no newline at its end.
 ///
-/// Header, then an object per pool: its numbers, then an object per server. Spaces are where twemproxy
+/// Header with the servers' places, then an object per pool: its numbers, then an object per server. Spaces are where twemproxy
 /// puts them, for scripts that cut the text without a parser.
 pub fn json(stats: &Stats, origin: Origin<'_>) -> String {
     let mut out = String::new();
@@ -39,6 +55,8 @@ pub fn json(stats: &Stats, origin: Origin<'_>) -> String {
     for metric in PROCESS {
         push_number(&mut out, ", ", metric.name, metric.value(stats));
     }
+    let places = serde_json::to_string(origin.places).expect("all of it is text");
+    let _ = write!(out, r#", "server_addresses":{places}"#);
     for (index, pool) in stats.names().iter().enumerate() {
         out.push_str(if index == 0 { ", " } else { "," });
         push_pool(&mut out, stats, pool);

@@ -111,6 +111,14 @@ impl PoolHealth {
 }
 
 impl ServerHealth {
+    /// Who says where the server is: `sentinel` or `configuration`.
+    pub fn role_source(&self) -> &'static str {
+        match self.by_sentinel {
+            true => "sentinel",
+            false => "configuration",
+        }
+    }
+
     pub fn is_up(&self) -> bool {
         self.problem.is_none()
     }

@@ -46,7 +46,8 @@ def flatten(stats):
     """collectd, Ganglia, Munin: an object of the header is a pool, one in a pool a server, all else a number."""
     for name, value in stats.items():
         if not isinstance(value, dict):
-            if name not in HEADER_WORDS:
+            # What is a word in nutcracker's header they know, a list they take for neither pool nor number.
+            if name not in HEADER_WORDS and not isinstance(value, list):
                 yield name, int(value)
             continue
         for key, inner in value.items():

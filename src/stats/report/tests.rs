@@ -7,6 +7,7 @@ const ORIGIN: Origin<'static> = Origin {
     source: "host1",
     uptime: Duration::from_millis(61_900),
     timestamp: Duration::from_millis(1_795_235_584_900),
+    places: &[],
 };
 
 const POOL_NAMES: [&str; 6] = [
@@ -69,6 +70,9 @@ fn text_has_twemproxys_order_and_spacing() {
     );
     let rest = text.strip_prefix(&head).expect(&text);
     let (header, rest) = rest.split_once(r#", "be": {"#).expect(rest);
+    let header = header
+        .strip_suffix(r#", "server_addresses":[]"#)
+        .expect(header);
     assert_eq!(
         keys(header),
         [
@@ -256,14 +260,28 @@ fn names_are_escaped() {
     let pool = "a\"b\\c";
     let server = "line\nbreak\u{1}\u{e9}\u{1f426}";
     let stats = stats(&[(pool, &[server])], 1);
+    let place = Place {
+        pool: pool.to_owned(),
+        server: server.to_owned(),
+        address: "no master (\"down\")".to_owned(),
+        role_source: "sentinel",
+    };
     let origin = Origin {
         source: "ho\"st",
+        places: &[place],
         ..ORIGIN
     };
     let text = json(&stats, origin);
     let report: Value = serde_json::from_str(&text).expect(&text);
     assert_eq!(report["source"], "ho\"st");
     assert_eq!(report[pool][server]["requests"], 0);
+    assert_eq!(
+        report["server_addresses"],
+        json!([{
+            "pool": pool, "server": server,
+            "address": "no master (\"down\")", "role_source": "sentinel",
+        }])
+    );
     assert!(!text.contains('\n'), "one line: {text}");
 }
 
