@@ -1,8 +1,9 @@
 //! Connections to the Redis servers: requests of many clients go out in one stream, replies come back in
 //! the same order and are matched to the requests' reply slots.
 //!
-//! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and
-//! `lifecycle.rs` their life, `hold.rs` the waiting for masters, `reload.rs` another configuration (machines).
+//! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and `lifecycle.rs` their life,
+//! `gate.rs` when a failed server is tried again, `hold.rs` the waiting for masters, `reload.rs` another
+//! configuration, `count.rs` what is counted of errors and `slow.rs` which requests took long (machines).
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod connection;

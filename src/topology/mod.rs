@@ -3,7 +3,8 @@
 //! `route.rs` finds a key's server. `eject.rs` decides who leaves the ring and returns, `resolve.rs`
 //! when a host name is looked up and which of its addresses serves (both machines), `publish.rs` applies
 //! their [`Update`]s in order. `task.rs` is the only writer: it feeds the machines, probes ejected
-//! servers, asks the resolver, and hands each new snapshot to the workers.
+//! servers (`task/probe.rs`), asks the resolver, takes other configurations over (`task/reload.rs`), and hands
+//! each new snapshot to the workers. `task/recovery.rs` probes what fails and nobody asks for any more.
 //!
 //! ```text
 //! workers --Event--> eject ---+
