@@ -11,7 +11,6 @@
 
 mod http;
 pub mod latency;
-mod memory;
 mod metrics;
 mod process;
 mod ready;
@@ -183,7 +182,7 @@ impl State {
 
     /// To be called before the values of the process are read.
     fn measure_memory(&self) {
-        (self.sources.stats.control.resident_bytes).set(memory::resident_bytes());
+        (self.sources.stats.control.resident_bytes).set(process::resident_bytes());
     }
 
     fn health(&self) -> Vec<PoolHealth> {

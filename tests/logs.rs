@@ -110,6 +110,11 @@ fn the_count_of_dropped_lines_is_told_though_the_flood_is_over() {
     };
     assert!(support::within(2 * PATIENCE, all_told), "{}", proxy.log());
     let log = objects(&proxy.log());
+    let dropped = log.iter().filter_map(|line| line["dropped"].as_u64());
+    assert_eq!(
+        Stats::of(&proxy).process("log_lines_dropped"),
+        dropped.sum::<u64>()
+    );
     let line = log.iter().find(|o| o["dropped"].is_u64()).expect("told");
     assert_eq!(
         (&line["pool"], &line["level"]),

@@ -1,4 +1,4 @@
-//! What the kernel says about this process, under the names that all Prometheus exporters use.
+//! What the kernel says about this process; for Prometheus under the names that all exporters use.
 
 use std::fmt;
 
@@ -7,6 +7,12 @@ use procfs::{ProcResult, boot_time_secs, page_size, ticks_per_second};
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::metrics::{counter, gauge};
+
+/// Bytes in memory now; 0 if `/proc` is not to be read.
+pub(super) fn resident_bytes() -> u64 {
+    let stat = Proc::myself().and_then(|process| process.stat());
+    stat.map_or(0, |stat| stat.rss * page_size())
+}
 
 #[derive(Debug)]
 pub(super) struct Process {

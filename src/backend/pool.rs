@@ -165,13 +165,8 @@ impl Backends {
         if !matches!(known.hold, Hold::No | Hold::Renewal) && self.is_full(pool, server) {
             return Err(self.reject((pool, server), known.failure(Cause::HoldFull)));
         }
-        match known.lanes[resp as usize][lane] {
-            Some(id) => Ok(id),
-            None => {
-                let opened = self.open((pool, server), resp, lane, now);
-                opened.map_err(|failure| self.reject((pool, server), failure))
-            }
-        }
+        let connection = self.lane((pool, server), resp, lane, now);
+        connection.map_err(|failure| self.reject((pool, server), failure))
     }
 
     /// The connection of a lane, opened if need be.

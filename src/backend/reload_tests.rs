@@ -285,6 +285,7 @@ fn requests_held_for_a_server_that_is_removed_are_told() {
     assert_eq!(world.connections(State::Waiting).len(), 1);
     world.remove(1, true);
     assert_eq!(world.ends.failed, [(slot, Cause::Removed)]);
+    assert_eq!(world.backends.server_stats(0, 1).failed.get(), 1);
     world.settle();
     assert_eq!(world.backends.connections.len(), 0);
     assert_eq!(world.backends.retained(), 0);

@@ -226,3 +226,20 @@ fn servers_with_new_names_are_found_in_time() {
     load.finish(&mut direct);
     assert_eq!(Stats::of(&proxy).pool("alpha", "forward_error"), 0);
 }
+
+#[test]
+fn what_is_slow_is_another_question_at_once() {
+    /// Tens of milliseconds.
+    const LONG: &str = "local i = 0 while i < 5000000 do i = i + 1 end return 1";
+    let server = RedisServer::start();
+    let pool = Pool::new("alpha").servers([&server]);
+    let proxy = start(std::slice::from_ref(&pool));
+    let mut client = proxy.client();
+    for (limit, counted) in [("2", 1), ("60000", 1), ("3", 2)] {
+        reload(&proxy, &[pool.clone().set("slow_request_time", limit)]);
+        assert_eq!(client.cmd(&["EVAL", LONG, "1", "k"]), Value::Int(1));
+        let stats = Stats::of(&proxy);
+        assert_eq!(stats.pool("alpha", "slow_requests"), counted, "{limit} ms");
+        assert_eq!(stats.server("alpha", "server1", "slow_requests"), counted);
+    }
+}
