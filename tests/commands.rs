@@ -1,15 +1,12 @@
 //! The command table against a real Redis: what `COMMAND` says of each command, and where
 //! `COMMAND GETKEYS` finds the keys of generated requests. Needs `redis-server` in the PATH.
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command as Process, Stdio};
-use std::time::{Duration, Instant};
 
 use nuthatch::protocol::redis::command::{self, Access, Command, Keys, Policy};
-use redis_protocol::resp2::decode::decode;
-use redis_protocol::resp2::types::OwnedFrame as Frame;
+use support::{Client, RedisServer, Value};
 
 /// The version the table is complete for.
 const TABLE_VERSION: &str = "7.0.";
@@ -201,8 +198,8 @@ fn errors_have_the_words_of_redis() {
             .keys(args.len(), |i| args[i].as_bytes())
             .unwrap_err();
         assert_eq!(
-            Frame::Error(ours.to_string()),
-            redis.call(&args),
+            Value::Error(ours.to_string()),
+            redis.client.cmd(&args),
             "{request}"
         );
     }
@@ -300,66 +297,35 @@ struct Known {
     from_module: bool,
 }
 
-/// A Redis of our own on a free port, ended when dropped.
+/// A Redis of our own and a connection to it.
 struct Redis {
-    process: Child,
-    stream: TcpStream,
+    client: Client,
     version: String,
+    _server: RedisServer,
 }
 
 impl Redis {
     fn start() -> Self {
-        // Another process may take the port between our look and the server's bind.
-        for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            let mut process = Process::new("redis-server")
-                .args([
-                    "--bind",
-                    "127.0.0.1",
-                    "--save",
-                    "",
-                    "--port",
-                    &port.to_string(),
-                ])
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|error| {
-                    panic!("this test needs redis-server in the PATH: {error}")
-                });
-            if let Some(stream) = connect(&mut process, port) {
-                let mut redis = Self {
-                    process,
-                    stream,
-                    version: String::new(),
-                };
-                redis.version = redis.read_version();
-                return redis;
-            }
-            process.kill().ok();
-            process.wait().unwrap();
+        let server = RedisServer::start();
+        let mut client = server.client();
+        let info = string(&client.cmd(&["info", "server"]));
+        let version = info
+            .lines()
+            .find_map(|line| line.strip_prefix("redis_version:"));
+        Self {
+            client,
+            version: version.expect("INFO tells the version").to_owned(),
+            _server: server,
         }
-        panic!("redis-server does not start");
     }
 
     fn has_table_version(&self) -> bool {
         self.version.starts_with(TABLE_VERSION)
     }
 
-    fn read_version(&mut self) -> String {
-        let info = string(&self.call(&["info", "server"]));
-        let version = info
-            .lines()
-            .find_map(|line| line.strip_prefix("redis_version:"));
-        version.expect("INFO tells the version").to_owned()
-    }
-
     fn commands(&mut self) -> BTreeMap<String, Known> {
         let mut known = BTreeMap::new();
-        for entry in array(&self.call(&["command"])) {
+        for entry in array(&self.client.cmd(&["command"])) {
             insert(&mut known, array(entry));
         }
         known
@@ -367,55 +333,15 @@ impl Redis {
 
     fn getkeys(&mut self, request: &[String]) -> Vec<String> {
         let prefix = ["command", "getkeys"].map(str::to_owned);
-        match self.call(&[&prefix, request].concat()) {
-            Frame::Array(keys) => keys.iter().map(string).collect(),
+        match self.client.cmd(&[&prefix, request].concat()) {
+            Value::Array(keys) => keys.iter().map(string).collect(),
             other => panic!("{request:?}: {other:?}"),
         }
     }
-
-    fn call(&mut self, args: &[impl AsRef<str>]) -> Frame {
-        let mut request = format!("*{}\r\n", args.len());
-        for arg in args.iter().map(AsRef::as_ref) {
-            request += &format!("${}\r\n{arg}\r\n", arg.len());
-        }
-        self.stream.write_all(request.as_bytes()).unwrap();
-        let mut reply = Vec::new();
-        let mut chunk = vec![0; 1 << 20];
-        loop {
-            let read = self.stream.read(&mut chunk).unwrap();
-            assert!(read > 0, "redis closed the connection");
-            reply.extend_from_slice(&chunk[..read]);
-            if let Some((frame, _)) = decode(&reply).unwrap() {
-                return frame;
-            }
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-/// `None` if the server ended, or did not listen in time.
-fn connect(process: &mut Child, port: u16) -> Option<TcpStream> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline && process.try_wait().unwrap().is_none() {
-        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
-            stream
-                .set_read_timeout(Some(Duration::from_secs(10)))
-                .unwrap();
-            return Some(stream);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    None
 }
 
 /// Adds an entry of `COMMAND` and its subcommands.
-fn insert(known: &mut BTreeMap<String, Known>, entry: &[Frame]) {
+fn insert(known: &mut BTreeMap<String, Known>, entry: &[Value]) {
     let flags: Vec<_> = array(&entry[2]).iter().map(string).collect();
     let flagged = |flag: &str| flags.iter().any(|f| f == flag);
     let access = match (flagged("readonly"), flagged("write")) {
@@ -442,25 +368,24 @@ fn insert(known: &mut BTreeMap<String, Known>, entry: &[Frame]) {
     }
 }
 
-fn array(frame: &Frame) -> &[Frame] {
-    match frame {
-        Frame::Array(frames) => frames,
+fn array(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(values) => values,
         other => panic!("not an array: {other:?}"),
     }
 }
 
-fn integer(frame: &Frame) -> i64 {
-    match frame {
-        Frame::Integer(integer) => *integer,
+fn integer(value: &Value) -> i64 {
+    match value {
+        Value::Int(integer) => *integer,
         other => panic!("not an integer: {other:?}"),
     }
 }
 
-fn string(frame: &Frame) -> String {
-    match frame {
-        Frame::BulkString(bytes) | Frame::SimpleString(bytes) => {
-            String::from_utf8(bytes.clone()).unwrap()
-        }
+fn string(value: &Value) -> String {
+    match value {
+        Value::Bulk(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+        Value::Simple(text) => text.clone(),
         other => panic!("not a string: {other:?}"),
     }
 }
