@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::LocalSet;
 use tokio::time::{Interval, interval};
 
 use crate::client::{Front, Peer};
@@ -29,6 +29,9 @@ use shared::Shared;
 /// Coarsest step of the clock for time-outs; pools with a short `timeout` get a finer one.
 const TICK_MAX: Duration = Duration::from_millis(50);
 const TICK_MIN: Duration = Duration::from_millis(5);
+
+/// As many as one poll of the kernel brings events.
+const TASKS_PER_POLL: u32 = 1024;
 
 /// What a worker is born with.
 pub struct WorkerOptions {
@@ -84,16 +87,21 @@ impl Worker {
         let clients = Arc::new(Slots::<AtomicUsize>::default());
         clients.grow(options.topology.borrow().pools.len());
         let counts = clients.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        // A local runtime stays on the thread that made it.
+        let (built, result) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name(format!("worker-{}", options.index))
             .spawn(move || {
-                LocalSet::new().block_on(&runtime, serve(options, incoming, counts));
+                let runtime = match runtime() {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(built.send(Err(error))),
+                };
+                drop(built.send(Ok(())));
+                runtime.block_on(serve(options, incoming, counts));
                 // The control thread may have given up waiting.
                 let _ = end.send(());
             })?;
+        result.recv().map_err(io::Error::other)??;
         Ok(Worker {
             orders,
             clients,
@@ -142,6 +150,15 @@ impl Worker {
     pub async fn stopped(self) {
         let _ = self.ended.await;
     }
+}
+
+/// Without the second task queue of a `LocalSet`, and it asks the kernel for events only after everybody
+/// who was ready had a turn: the flusher then has more to write at once.
+fn runtime() -> io::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_PER_POLL)
+        .build_local(LocalOptions::default())
 }
 
 async fn serve(
