@@ -32,6 +32,11 @@ impl BufferPool {
         self.free.pop().unwrap_or_default()
     }
 
+    /// Leaves the spare memory to the allocator.
+    pub fn clear(&mut self) {
+        self.free = Vec::new();
+    }
+
     pub fn give(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         if capacity > 0 && capacity <= Self::MAX_CAPACITY && self.free.len() < Self::MAX_FREE {

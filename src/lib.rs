@@ -80,7 +80,7 @@
 //! | 5 | [`worker`], [`admin`] |
 //! | 6 | [`app`] |
 //! | 7 | [`cli`] |
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod admin;
 pub mod app;

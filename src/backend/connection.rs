@@ -348,6 +348,13 @@ impl Connection {
         self.adopted && self.written == 0
     }
 
+    /// Leaves the memory of a queue that is empty now to the allocator.
+    pub(super) fn shrink(&mut self) {
+        if self.fifo.is_empty() {
+            self.fifo = VecDeque::new();
+        }
+    }
+
     pub(super) fn discard(&mut self, buffers: &mut BufferPool) {
         self.out.clear(buffers);
     }

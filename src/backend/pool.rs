@@ -330,6 +330,13 @@ impl Backends {
             .all(|(_, connection)| connection.fifo.is_empty())
     }
 
+    /// Leaves the memory of queues that are empty now to the allocator.
+    pub fn shrink(&mut self) {
+        for (_, connection) in &mut self.connections {
+            connection.shrink();
+        }
+    }
+
     /// Is there anything in the lists?
     pub fn has_work(&self) -> bool {
         !(self.dirty.is_empty()

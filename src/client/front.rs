@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::context::{After, Context, Scratch, Session};
+use super::ebb::HighWater;
 use super::farewell::Farewell;
 use super::pipeline::Pipeline;
 use super::source::{Source, count_refusal, handle_inline, refuse_input, scan_limits};
@@ -16,7 +17,7 @@ use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::Class;
-use crate::protocol::redis::scan::{Body, RequestScanner, Scan};
+use crate::protocol::redis::scan::{Body, Scan};
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
 
@@ -52,6 +53,7 @@ pub struct Front {
     pub(super) stats: Arc<WorkerStats>,
     next_id: u64,
     pub(super) farewell: Farewell,
+    pub(super) high_water: HighWater,
     memory_limit: usize,
 }
 
@@ -77,6 +79,7 @@ impl Front {
             stats,
             next_id: first_id,
             farewell: Farewell::No,
+            high_water: HighWater::default(),
             memory_limit,
         }
     }
@@ -129,19 +132,19 @@ impl Front {
                 errors: 0,
                 fragments: 0,
             },
-            scanner: RequestScanner::default(),
+            scanner: None,
             input: BytesMut::new(),
             need: 0,
             pipeline: Pipeline::default(),
             accounted: 0,
         };
-        self.clients.table.insert(client) as ClientId
+        self.clients.table.insert(Box::new(client)) as ClientId
     }
 
     /// The client's socket is gone. Replies it was owed are swallowed when they come.
     pub fn close(&mut self, id: ClientId, in_order: bool) {
         self.account(id);
-        let mut client = self.clients.table.remove(id as usize);
+        let mut client = self.clients.remove(id);
         self.clients.buffered -= client.accounted;
         client.pipeline.out.clear(&mut self.buffers);
         let stats = &self.stats.pools[usize::from(client.pool)];
@@ -248,6 +251,11 @@ impl Front {
         let timing = &mut self.clients.timing;
         timing.begin(now.us, client.pool);
         let mut taken = 0;
+        let mut scanner = client
+            .scanner
+            .take()
+            .map(|begun| *begun)
+            .unwrap_or_default();
         client.need = 0;
         client.heard = true;
         while client.state == State::Open {
@@ -257,10 +265,11 @@ impl Front {
                 break;
             }
             let scan_limits = scan_limits(client.session.authenticated, limits);
-            let frame = match client.scanner.scan(source.rest(), &scan_limits) {
+            let frame = match scanner.scan(source.rest(), &scan_limits) {
                 Ok(Scan::Complete(frame)) => frame,
                 Ok(Scan::Incomplete(need)) => {
                     client.need = need;
+                    client.scanner = scanner.is_within().then(|| Box::new(scanner));
                     break;
                 }
                 Err(error) => {
@@ -421,6 +430,7 @@ impl Front {
             stats.max_memory_hit.add(1);
             self.count_overflow(client, "it held most when the memory limit was reached");
         }
+        self.note_held();
         self.stats
             .buffered_bytes
             .set((self.clients.buffered + self.backends.retained()) as u64);

@@ -12,6 +12,7 @@ mod chaos_tests;
 #[cfg(test)]
 mod class_tests;
 mod context;
+mod ebb;
 mod farewell;
 #[cfg(test)]
 mod farewell_tests;
@@ -82,7 +83,8 @@ struct Client {
     /// It had nothing to do between the last two sweeps.
     may_leave: bool,
     session: Session,
-    scanner: RequestScanner,
+    /// Where the scan of an unfinished request in `input` stands.
+    scanner: Option<Box<RequestScanner>>,
     /// Bytes that are no complete request yet, or wait behind a pause.
     input: BytesMut,
     /// `input` needs this many bytes before it is worth another look.
@@ -132,12 +134,16 @@ impl Client {
     }
 }
 
+/// A table of clients up to this size is not made smaller.
+pub const SMALL_TABLE: usize = 1024;
+
 /// Writes bytes to a client's socket at once; answers how many it took, 0 if it takes none now.
 pub type Direct = Box<dyn Fn(ClientId, &[u8]) -> usize>;
 
 /// All clients of a worker. As the receiver of replies it is what backends know of them.
 struct Clients {
-    table: Slab<Client>,
+    /// Boxed, so that those who have left leave no memory behind.
+    table: Slab<Box<Client>>,
     generation: u32,
     /// Limits per pool.
     limits: Vec<Limits>,
@@ -167,6 +173,14 @@ impl Clients {
             direct: None,
             timing: Timing::new(stats, slow.collect()),
         }
+    }
+
+    fn remove(&mut self, id: ClientId) -> Box<Client> {
+        let client = self.table.remove(id as usize);
+        if self.table.capacity() > SMALL_TABLE && self.table.len() < self.table.capacity() / 4 {
+            self.table.shrink_to_fit();
+        }
+        client
     }
 
     #[inline]
@@ -208,6 +222,7 @@ impl Clients {
     fn find(&mut self, call: Call) -> Option<&mut Client> {
         self.table
             .get_mut(call.client as usize)
+            .map(Box::as_mut)
             .filter(|client| client.generation == call.generation && client.state != State::Dead)
     }
 }

@@ -54,8 +54,8 @@ impl Front {
 
     /// Unless it has left.
     fn client_of(&self, call: Call) -> Option<&Client> {
-        let client = self.clients.table.get(call.client as usize);
-        client.filter(|client| client.generation == call.generation)
+        let client = self.clients.table.get(call.client as usize)?;
+        Some(client.as_ref()).filter(|client| client.generation == call.generation)
     }
 }
 

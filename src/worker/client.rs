@@ -13,7 +13,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::header;
 use super::shared::Shared;
-use super::socket::ReadHalf;
+use super::socket::{ReadHalf, WriteHalf};
 use crate::client::{ClientId, Step};
 
 /// Bytes taken in one turn before others get theirs.
@@ -57,13 +57,18 @@ pub(super) async fn run(shared: Rc<Shared>, id: ClientId, proxied: bool, mut rea
     shared.front.borrow().log_closed(id, &end);
     let writer = shared.close_client(id, end != End::Broken);
     if end == End::Goodbye
-        && let Some(mut writer) = writer
+        && let Some(writer) = writer
     {
-        writer.shutdown().await;
-        let drained = poll_fn(|cx| discard(&shared, &mut reader, cx));
-        // Whether it has read all in time or not, we are done.
-        let _ = tokio::time::timeout(LINGER, drained).await;
+        // As above.
+        Box::pin(say_goodbye(&shared, reader, writer)).await;
     }
+}
+
+async fn say_goodbye(shared: &Shared, mut reader: ReadHalf, mut writer: WriteHalf) {
+    writer.shutdown().await;
+    let drained = poll_fn(|cx| discard(shared, &mut reader, cx));
+    // Whether it has read all in time or not, we are done.
+    let _ = tokio::time::timeout(LINGER, drained).await;
 }
 
 fn drive(

@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod header;
+mod memory;
 mod shared;
 mod socket;
 
@@ -180,6 +181,7 @@ async fn serve(
     shared.tick.set(first_tick);
     stats.topology_version.set(first_version);
     tokio::task::spawn_local(keep_time(shared.clone()));
+    tokio::task::spawn_local(memory::give_back(shared.clone()));
     shared.front.borrow_mut().backends().preconnect(0);
     shared.kick();
     let served = Served {

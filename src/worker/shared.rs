@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 use super::socket::WriteHalf;
 use crate::backend::ConnectionId;
-use crate::client::{ClientId, Front, Now, Peer};
+use crate::client::{ClientId, Front, Now, Peer, SMALL_TABLE};
 use crate::topology::Event;
 
 /// Large enough that a 64 KB value with its headers is mostly one read; smaller buffers cost up to half
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     /// The ticker's pace; `None` if it has nothing to look for.
     pub tick: Cell<Option<Duration>>,
     pub tick_changed: Notify,
+    /// Much memory has become free.
+    pub ebbed: Notify,
     events: mpsc::UnboundedSender<Event>,
     /// Starts the task that opens and serves a backend connection.
     open_task: fn(Rc<Shared>, ConnectionId) -> AbortHandle,
@@ -81,6 +83,7 @@ impl Shared {
             ticking: Cell::new(false),
             tick: Cell::new(None),
             tick_changed: Notify::new(),
+            ebbed: Notify::new(),
             events,
             open_task,
             start: Instant::now(),
@@ -129,9 +132,12 @@ impl Shared {
             }
             dirty_clients = front.take_dirty(dirty_clients);
             for id in dirty_clients.drain(..) {
-                flush_client(&mut front, &mut self.clients.borrow_mut()[id as usize], id);
+                // It may have left since.
+                if let Some(io) = self.clients.borrow_mut().get_mut(id as usize) {
+                    flush_client(&mut front, io, id);
+                }
             }
-            front.enforce_memory();
+            self.enforce_memory(&mut front);
             woken = front.take_woken(woken);
             for id in woken.drain(..) {
                 wake(&mut self.clients.borrow_mut(), id);
@@ -142,6 +148,13 @@ impl Shared {
         }
         if !self.ticking.get() {
             self.in_flight.notify_one();
+        }
+    }
+
+    fn enforce_memory(&self, front: &mut Front) {
+        front.enforce_memory();
+        if front.has_ebbed() {
+            self.ebbed.notify_one();
         }
     }
 
@@ -177,9 +190,17 @@ impl Shared {
     pub fn close_client(&self, id: ClientId, in_order: bool) -> Option<WriteHalf> {
         let mut front = self.front.borrow_mut();
         front.close(id, in_order);
-        front.enforce_memory();
+        self.enforce_memory(&mut front);
         drop(front);
-        let io = std::mem::take(&mut self.clients.borrow_mut()[id as usize]);
+        let mut clients = self.clients.borrow_mut();
+        let io = std::mem::take(&mut clients[id as usize]);
+        while clients.last().is_some_and(|io| io.writer.is_none()) {
+            clients.pop();
+        }
+        if clients.capacity() > SMALL_TABLE && clients.len() < clients.capacity() / 4 {
+            clients.shrink_to_fit();
+        }
+        drop(clients);
         self.kick();
         io.writer
     }
@@ -202,7 +223,7 @@ impl Shared {
             }
             let mut front = self.front.borrow_mut();
             flush_client(&mut front, &mut self.clients.borrow_mut()[id as usize], id);
-            front.enforce_memory();
+            self.enforce_memory(&mut front);
         }
     }
 
@@ -216,7 +237,7 @@ impl Shared {
             }
             let mut front = self.front.borrow_mut();
             flush_backend(&mut front, io, id);
-            front.enforce_memory();
+            self.enforce_memory(&mut front);
         }
     }
 }

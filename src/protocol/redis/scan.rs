@@ -184,6 +184,11 @@ pub struct RequestScanner {
 }
 
 impl RequestScanner {
+    /// Has it seen a part of a request? If not, it is as good as a new one.
+    pub fn is_within(&self) -> bool {
+        self.at != 0
+    }
+
     /// Looks for one request at the start of `buffer`. After `Incomplete` it must be called again with
     /// the same bytes and more behind them; after `Complete` with what follows the request.
     pub fn scan(&mut self, buffer: &[u8], limits: &ScanLimits) -> Result<Scan, ProtocolError> {
