@@ -13,7 +13,7 @@ use super::source::{Source, count_refusal, handle_inline, refuse_input, scan_lim
 use super::time::Now;
 use super::{Client, ClientId, Clients, Direct, Pause, Peer, State};
 use crate::backend::{Backends, Cause, ConnectionId, Turn};
-use crate::buffer::BufferPool;
+use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::Class;
@@ -197,7 +197,10 @@ impl Front {
     pub fn own_input(&mut self, id: ClientId) -> &mut BytesMut {
         let client = &mut self.clients.table[id as usize];
         let missing = client.need.saturating_sub(client.input.len());
-        client.input.reserve(missing.clamp(4096, READ_AHEAD));
+        // Twice as much each time, or growing would be copying.
+        let most = READ_AHEAD.max(client.input.len());
+        let room = missing.clamp(4096, most);
+        make_room(&mut client.input, room, &mut self.buffers);
         &mut client.input
     }
 
@@ -212,9 +215,8 @@ impl Front {
         } else {
             client.input.clear();
             // All of a large argument at once, so that it is not moved while it grows.
-            client
-                .input
-                .reserve(client.need.clamp(rest.len(), rest.len() + READ_AHEAD));
+            let room = client.need.clamp(rest.len(), rest.len() + READ_AHEAD);
+            make_room(&mut client.input, room, &mut self.buffers);
             client.input.extend_from_slice(rest);
         }
         self.account(id);
@@ -442,4 +444,18 @@ impl Front {
         let (pool, peer) = (self.pool_name(client.pool), client.session.peer);
         tracing::warn!(pool, client = %peer, "client closed: {why}");
     }
+}
+
+/// Room for so many bytes more.
+fn make_room(input: &mut BytesMut, more: usize, buffers: &mut BufferPool) {
+    if input.capacity() - input.len() >= more {
+        return;
+    }
+    if more < SHARE_FROM {
+        return input.reserve(more);
+    }
+    let mut larger = buffers.take_large(input.len() + more);
+    larger.extend_from_slice(input);
+    let outgrown = std::mem::replace(input, larger);
+    buffers.give_large(outgrown.freeze());
 }

@@ -104,6 +104,7 @@ impl Gather {
         for (part, keys) in self.parts.iter().zip(expected) {
             cursors.push(array_body(&part.reply, keys)?);
         }
+        out.reserve(self.held());
         write::array_header(out, self.order.len());
         let mut scanner = ReplyScanner::default();
         for &part in &self.order {

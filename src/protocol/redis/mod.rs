@@ -5,6 +5,7 @@ pub mod fragment;
 #[cfg(test)]
 mod fragment_tests;
 pub mod handshake;
+mod header;
 pub mod inline;
 pub mod reply;
 #[cfg(test)]

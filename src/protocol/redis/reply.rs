@@ -7,6 +7,8 @@
 
 use thiserror::Error;
 
+use super::header::short_number;
+
 /// Deeper nesting than any Redis command answers with; bounds the memory a lying server can take.
 pub const MAX_DEPTH: usize = 128;
 /// Longest line: status, error, number. Script errors are the long ones.
@@ -69,10 +71,10 @@ impl ReplyScanner {
 
     /// Consumes bytes of one top-level reply from the start of `buffer`.
     pub fn scan(&mut self, buffer: &[u8]) -> Result<Piece, ReplyError> {
-        let mut at = 0;
         if !self.in_reply() {
             self.kind = buffer.first().copied().unwrap_or(0);
         }
+        let mut at = 0;
         loop {
             if self.bulk > 0 {
                 at += self.take_bulk(&buffer[at..])?;
@@ -92,6 +94,8 @@ impl ReplyScanner {
                         });
                     }
                 }
+            } else if let Some(len) = small_bulk(&buffer[at..]) {
+                at += len;
             } else {
                 match self.start_element(&buffer[at..])? {
                     Some((len, true)) => at += len,
@@ -227,6 +231,15 @@ impl ReplyScanner {
             }
         }
     }
+}
+
+/// The length of the element at the start of `buffer` if it is a whole bulk string of less than 100 bytes, as
+/// most are.
+#[inline]
+fn small_bulk(buffer: &[u8]) -> Option<usize> {
+    let (len, line) = short_number(buffer.strip_prefix(b"$")?)?;
+    let end = 1 + line + len;
+    (buffer.get(end..end + 2)? == b"\r\n").then_some(end + 2)
 }
 
 /// The number of a header line (`None` for -1) and the offset behind its CR LF.

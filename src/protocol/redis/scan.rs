@@ -7,6 +7,8 @@
 
 use thiserror::Error;
 
+use super::header::short_number;
+
 /// Redis' `PROTO_INLINE_MAX_SIZE`: longest inline request and longest header line.
 const MAX_LINE: usize = 64 * 1024;
 /// Redis' `proto-max-bulk-len` default, which the servers behind enforce anyway.
@@ -198,11 +200,16 @@ impl RequestScanner {
                 Some(b'*') => {}
                 Some(_) => return scan_inline(buffer),
             }
-            let Some((count, end)) = header(buffer, 1, ProtocolError::CountTooLong)? else {
-                return Ok(Scan::Incomplete(buffer.len() + 1));
-            };
-            let Some(count) = parse_count(count) else {
-                return Err(ProtocolError::InvalidCount);
+            let (count, end) = match short_number(&buffer[1..]) {
+                Some((count, len)) => (count as u64, 1 + len),
+                None => {
+                    let line = header(buffer, 1, ProtocolError::CountTooLong)?;
+                    let Some((count, end)) = line else {
+                        return Ok(Scan::Incomplete(buffer.len() + 1));
+                    };
+                    let count = parse_count(count).ok_or(ProtocolError::InvalidCount)?;
+                    (count, end)
+                }
             };
             if count == 0 {
                 return Ok(Scan::Complete(Frame {
@@ -238,11 +245,17 @@ impl RequestScanner {
                 Some(b'$') => {}
                 Some(&other) => return Err(ProtocolError::ExpectedBulk(other)),
             }
-            let Some((digits, start)) = header(buffer, at + 1, ProtocolError::LengthTooLong)?
-            else {
-                break;
+            let (len, start) = match short_number(&buffer[at + 1..]) {
+                Some((len, line)) => (len as u64, at + 1 + line),
+                None => {
+                    let line = header(buffer, at + 1, ProtocolError::LengthTooLong)?;
+                    let Some((digits, start)) = line else {
+                        break;
+                    };
+                    let len = parse_digits(digits).ok_or(ProtocolError::InvalidLength)?;
+                    (len, start)
+                }
             };
-            let len = parse_digits(digits).ok_or(ProtocolError::InvalidLength)?;
             if len > limits.bulk {
                 return Err(match limits.unauthenticated {
                     _ if len > MAX_BULK => ProtocolError::InvalidLength,
