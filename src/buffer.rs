@@ -33,7 +33,7 @@ impl BufferPool {
     /// Larger buffers go back to the allocator, so a burst does not stay in memory.
     const MAX_CAPACITY: usize = 64 * 1024;
     /// Spare memory for large values.
-    const MAX_LARGE_BYTES: usize = 4 * 1024 * 1024;
+    const MAX_LARGE_BYTES: usize = 16 * 1024 * 1024;
     /// Large buffers are a multiple of this, so that values of about one size can follow each other.
     const LARGE_STEP: usize = 16 * 1024;
 

@@ -125,7 +125,9 @@ fn read_shared(
     let mut buffer = shared.read_buffer.borrow_mut();
     let mut front = shared.front.borrow_mut();
     let held = front.copy_input(id, &mut buffer);
-    let mut fresh = ReadBuf::new(&mut buffer[held..]);
+    // Of a larger request, what comes now must be moved to memory of its own.
+    let most = (held + FAIR_SHARE).min(buffer.len());
+    let mut fresh = ReadBuf::new(&mut buffer[held..most]);
     std::task::ready!(Pin::new(reader).poll_read(cx, &mut fresh))?;
     let n = fresh.filled().len();
     if n > 0 {
