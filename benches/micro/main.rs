@@ -1,5 +1,5 @@
 //! How long the steps of a request take, each by itself and all together, without sockets: `cargo bench
-//! --bench micro -- way/get` measures those whose names contain `way/get`.
+//! --profile guard --bench micro -- way/get` measures those whose names contain `way/get`.
 //!
 //! Times are those of one unit (a request, a key, ...), not of one round of them.
 
