@@ -20,6 +20,8 @@ const MAX_SLICES: usize = 32;
 #[derive(Debug, Default)]
 pub struct BufferPool {
     free: Vec<Vec<u8>>,
+    /// Sum of their capacities.
+    free_bytes: usize,
     /// For single large values. New memory of their size comes from the system page by page, which costs
     /// more than copying them.
     large: Vec<BytesMut>,
@@ -28,17 +30,21 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// Buffers kept; with [`BufferPool::MAX_CAPACITY`] this bounds an idle worker's spare memory to 4 MB.
-    const MAX_FREE: usize = 64;
+    /// Buffers kept: as many as clients may have replies in one turn.
+    const MAX_FREE: usize = 1024;
+    /// Spare memory for small writes.
+    const MAX_FREE_BYTES: usize = 4 * 1024 * 1024;
     /// Larger buffers go back to the allocator, so a burst does not stay in memory.
-    const MAX_CAPACITY: usize = 64 * 1024;
+    const MAX_CAPACITY: usize = 128 * 1024;
     /// Spare memory for large values.
     const MAX_LARGE_BYTES: usize = 16 * 1024 * 1024;
     /// Large buffers are a multiple of this, so that values of about one size can follow each other.
     const LARGE_STEP: usize = 16 * 1024;
 
     pub fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_default()
+        let spare = self.free.pop().unwrap_or_default();
+        self.free_bytes -= spare.capacity();
+        spare
     }
 
     /// Leaves the spare memory to the allocator.
@@ -72,8 +78,11 @@ impl BufferPool {
 
     pub fn give(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        if capacity > 0 && capacity <= Self::MAX_CAPACITY && self.free.len() < Self::MAX_FREE {
+        let fits =
+            self.free.len() < Self::MAX_FREE && self.free_bytes + capacity <= Self::MAX_FREE_BYTES;
+        if capacity > 0 && capacity <= Self::MAX_CAPACITY && fits {
             buffer.clear();
+            self.free_bytes += capacity;
             self.free.push(buffer);
         }
     }
@@ -109,6 +118,15 @@ impl OutBuf {
     /// Bytes held: unsent, and sent but not released.
     pub fn retained(&self) -> usize {
         self.sent + self.unsent
+    }
+
+    /// Memory held: [`OutBuf::retained`], and what is spare in the last chunk.
+    pub fn memory(&self) -> usize {
+        let tail = self.tail.capacity();
+        match self.queue.is_empty() {
+            true => tail,
+            false => self.retained() - self.tail.len() + tail,
+        }
     }
 
     /// The `Vec` to append to, with memory if it has none yet.
@@ -252,8 +270,10 @@ impl OutBuf {
     /// Drops everything.
     pub fn clear(&mut self, pool: &mut BufferPool) {
         pool.give(std::mem::take(&mut self.tail));
-        for chunk in std::mem::take(&mut self.queue) {
-            pool.give_large(chunk);
+        if self.queue.capacity() > 0 {
+            for chunk in std::mem::take(&mut self.queue) {
+                pool.give_large(chunk);
+            }
         }
         self.released = 0;
         self.sent = 0;
@@ -353,7 +373,7 @@ mod tests {
         let again = pool.take_large(70_001);
         assert_eq!((again.as_ptr(), again.len()), (address, 0));
         assert_eq!((pool.large.len(), pool.large_bytes), (0, 0));
-        for _ in 0..100 {
+        for _ in 0..200 {
             let spare = BytesMut::with_capacity(100_000);
             pool.give_large(spare.freeze());
         }

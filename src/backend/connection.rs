@@ -387,8 +387,10 @@ impl Connection {
             &stats.held_bytes,
         ];
         for ((gauge, now), before) in gauges.into_iter().zip(now).zip(&mut self.reported) {
-            gauge.add(now.wrapping_sub(*before));
-            *before = now;
+            if now != *before {
+                gauge.add(now.wrapping_sub(*before));
+                *before = now;
+            }
         }
     }
 }

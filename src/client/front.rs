@@ -349,16 +349,16 @@ impl Front {
     /// Brings the worker's sums up to date with one client.
     pub(super) fn account(&mut self, id: ClientId) {
         let client = &mut self.clients.table[id as usize];
-        let now = client.input.len() + client.pipeline.buffered();
+        // Of `input` what is there: room for the rest of a request may never be touched.
+        let now = client.input.len() + client.pipeline.memory();
         self.clients.buffered = self.clients.buffered + now - client.accounted;
         client.accounted = now;
-        let stats = &self.stats.pools[usize::from(client.pool)];
-        stats
-            .forward_error
-            .add(std::mem::take(&mut client.session.errors));
-        stats
-            .fragments
-            .add(std::mem::take(&mut client.session.fragments));
+        let session = &mut client.session;
+        if session.errors + session.fragments > 0 {
+            let stats = &self.stats.pools[usize::from(client.pool)];
+            stats.forward_error.add(std::mem::take(&mut session.errors));
+            stats.fragments.add(std::mem::take(&mut session.fragments));
+        }
     }
 
     /// A read from a server. False: the connection is over.

@@ -84,6 +84,11 @@ impl Pipeline {
         self.out.len() + self.stash.len() + self.held
     }
 
+    /// The memory this takes, what is spare in buffers included.
+    pub fn memory(&self) -> usize {
+        self.out.memory() + self.stash.capacity() + self.held
+    }
+
     /// Would a reply to this slot be the next bytes on the socket?
     pub fn is_next(&self, number: u32) -> bool {
         number == self.head && matches!(self.slots[0], Slot::Waiting { .. }) && self.out.is_empty()
