@@ -11,13 +11,17 @@
 //! | [`measure`] | what the kernel says they used |
 //! | [`runner`] | all of that in rounds |
 //! | [`scenarios`], [`goals`], [`workers`], [`memory`] | the table of goals |
+//! | [`features`], [`latency`], [`growth`] | further questions |
 //! | [`table`], [`report`] | what comes out |
 
 #![forbid(unsafe_code)]
 
 mod backends;
 mod children;
+mod features;
 mod goals;
+mod growth;
+mod latency;
 mod load;
 mod measure;
 mod memory;
@@ -105,13 +109,32 @@ fn bench() -> Outcome<bool> {
             failures += memory::run(&context, &peers, &mut report)?;
         }
     }
+    if options.features_ab {
+        failures += features::run(&context, &mut report)?;
+    }
+    if options.latency {
+        failures += latency::run(&context, &peers, &mut report)?;
+    }
+    if !options.growth.is_empty() {
+        failures += growth::run(&context, &peers, &mut report)?;
+    }
     report.write(&options)?;
     Ok(failures == 0)
 }
 
 /// As far as this process may: the proxies and the load generator inherit it.
 fn raise_open_files() -> Outcome<()> {
+    /// Enough for the most clients that anything here has.
+    const WANTED: u64 = 1 << 15;
     let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map(|most| most.max(WANTED));
+    let raised = Rlimit {
+        current: wanted,
+        maximum: wanted,
+    };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        return Ok(());
+    }
     let raised = Rlimit {
         current: limit.maximum,
         ..limit

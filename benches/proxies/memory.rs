@@ -20,7 +20,7 @@ use crate::table::{Table, against, figure};
 
 const CLIENTS: usize = 10_000;
 /// Files that a proxy or the load generator has besides its clients' sockets.
-const OTHER_FILES: usize = 200;
+const OTHER_FILES: usize = 500;
 /// How long memory is given to settle.
 const SETTLE: Duration = Duration::from_secs(10);
 

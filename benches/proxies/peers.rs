@@ -81,6 +81,19 @@ impl Peer {
         Peer { workers, ..self }
     }
 
+    /// Nuthatch with these keys of its pool and these arguments besides.
+    #[must_use]
+    pub fn with(self, keys: &[String], arguments: &[&str]) -> Peer {
+        Peer {
+            keys: keys.to_vec(),
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
+            ..self
+        }
+    }
+
     /// Nuthatch, and all others that are there.
     ///
     /// # Errors

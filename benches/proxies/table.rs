@@ -67,7 +67,7 @@ pub fn figure(value: Option<f64>) -> String {
     }
 }
 
-/// A value beside the most it should be: `0.41 (0.45) met`.
+/// A value beside the most it should be: `0.412 (0.45) met`.
 pub fn against(value: Option<f64>, goal: f64, judged: bool) -> String {
     let limit = if goal < 10.0 {
         format!("{goal:.2}")
@@ -82,7 +82,13 @@ pub fn against(value: Option<f64>, goal: f64, judged: bool) -> String {
                 (true, true) => " met",
                 (true, false) => " MISSED",
             };
-            format!("{} ({limit}){mark}", figure(Some(value)))
+            // A ratio to three places, so that it can be told from its goal.
+            let value = if goal < 10.0 {
+                format!("{value:.3}")
+            } else {
+                figure(Some(value))
+            };
+            format!("{value} ({limit}){mark}")
         }
     }
 }
