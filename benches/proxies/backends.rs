@@ -22,7 +22,7 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// So many servers, holding values of `value` bytes.
+    /// So many servers, holding values of these sizes in bytes.
     ///
     /// # Errors
     /// If they do not come up.
@@ -31,14 +31,16 @@ impl Backends {
         cpus: &Cpus,
         kind: BackendKind,
         count: usize,
-        value: usize,
+        values: &[usize],
     ) -> Outcome<Backends> {
         let backends = match kind {
             BackendKind::Stub => return Backends::stub(nursery, cpus, &vec![0; count]),
             BackendKind::Redis => Backends::redis(nursery, cpus, count)?,
         };
         for port in &backends.ports {
-            fill(*port, value)?;
+            for value in values {
+                fill(*port, *value)?;
+            }
         }
         Ok(backends)
     }

@@ -71,7 +71,7 @@ fn measure(
         &placement.load,
         options.backend,
         SERVERS,
-        scenario.value,
+        &[scenario.value],
     )?;
     let (ports, _sentinels) = sentinels(context, &placement, &backends)?;
     let statistics = free_port()?;

@@ -5,7 +5,7 @@ use crate::backends::Backends;
 use crate::children::Placement;
 use crate::load::plan::{End, Plan, Traffic};
 use crate::options::{BackendKind, Options};
-use crate::peers::{DIRECT, NUTHATCH, Peer};
+use crate::peers::{DIRECT, NUTHATCH, OTHER, Peer};
 use crate::report::Report;
 use crate::runner::{Comparison, Context, Sample, compare};
 use crate::scenarios::{Metric, RIVALS, SCENARIOS, Scenario};
@@ -66,7 +66,7 @@ fn measure(context: &Context, peers: &[Peer], scenario: &Scenario) -> Outcome<Co
         &placement.load,
         options.backend,
         SERVERS,
-        scenario.value,
+        &[scenario.value],
     )?;
     Ok(compare(
         context,
@@ -145,6 +145,10 @@ fn summary(peers: &[Peer], done: &[(&Scenario, Comparison)], judged: bool) -> Ta
     let mut head = vec!["scenario".to_owned(), "what".to_owned()];
     head.extend(peers.iter().map(|peer| peer.name.clone()));
     head.extend(RIVALS.map(|rival| format!("to {rival}")));
+    let other = peers.iter().any(|peer| peer.name == OTHER);
+    if other {
+        head.push("to the other build".to_owned());
+    }
     let mut table = Table::new(&head);
     for (scenario, comparison) in done {
         let mut row = vec![scenario.name.to_owned(), scenario.what.to_owned()];
@@ -155,6 +159,9 @@ fn summary(peers: &[Peer], done: &[(&Scenario, Comparison)], judged: bool) -> Ta
         );
         for (rival, goal) in RIVALS.iter().zip(scenario.goals) {
             row.push(against(ratio(scenario, comparison, rival), goal, judged));
+        }
+        if other {
+            row.push(figure(ratio(scenario, comparison, OTHER)));
         }
         table.row(row);
     }

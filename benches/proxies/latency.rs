@@ -49,7 +49,7 @@ fn failed(comparison: &Comparison) -> bool {
 fn alone(context: &Context, peers: &[Peer], report: &mut Report) -> Outcome<Vec<Comparison>> {
     let placement = Placement::new(context.options)?;
     let backend = context.options.backend;
-    let backends = Backends::start(context.nursery, &placement.load, backend, SERVERS, VALUE)?;
+    let backends = Backends::start(context.nursery, &placement.load, backend, SERVERS, &[VALUE])?;
     let peers = with_direct(peers);
     let plan = plan(context, vec![polite(CLIENTS)]);
     let comparison = compare(context, &placement, &peers, &backends, &plan);
@@ -112,7 +112,7 @@ fn slow_shard(context: &Context, peers: &[Peer], report: &mut Report) -> Outcome
 fn greedy(context: &Context, peers: &[Peer], report: &mut Report) -> Outcome<Vec<Comparison>> {
     let placement = Placement::new(context.options)?;
     let backend = context.options.backend;
-    let backends = Backends::start(context.nursery, &placement.load, backend, SERVERS, VALUE)?;
+    let backends = Backends::start(context.nursery, &placement.load, backend, SERVERS, &[VALUE])?;
     let peers = with_direct(peers);
     let polite = polite(CLIENTS - 1);
     let greedy = Group {

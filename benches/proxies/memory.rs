@@ -23,11 +23,15 @@ const CLIENTS: usize = 10_000;
 const OTHER_FILES: usize = 500;
 /// How long memory is given to settle.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Real servers take a second to make many large replies.
+const SLOWEST: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const IDLE_BYTES: f64 = 1536.0;
 const PIPELINE_KB: f64 = 6.0 * 1024.0;
 const RETURN: f64 = 1.2;
 
+const VALUE: usize = 64;
 /// 1 GB in all.
 const BURST_CLIENTS: usize = 16;
 const BURST_REQUESTS: usize = 64;
@@ -72,7 +76,13 @@ pub fn possible_clients(wanted: usize) -> usize {
 pub fn run(context: &Context, peers: &[Peer], report: &mut Report) -> Outcome<usize> {
     let placement = Placement::new(context.options)?;
     let backend = context.options.backend;
-    let backends = Backends::start(context.nursery, &placement.load, backend, 3, BURST_VALUE)?;
+    let backends = Backends::start(
+        context.nursery,
+        &placement.load,
+        backend,
+        3,
+        &[VALUE, BURST_VALUE],
+    )?;
     let clients = possible_clients(CLIENTS);
     report.say(format!("\n## memory: resident KB, {clients} clients\n"));
     let mut table = Table::new(&[
@@ -157,7 +167,7 @@ fn measure(
     let start = || Live::start(context, placement, peer, backends);
     let mixed = |clients, depth, requests| {
         let end = End::Requests(requests);
-        Plan::uniform(0, clients, depth, Traffic::new(Kind::Mix, 64), end)
+        Plan::uniform(0, clients, depth, Traffic::new(Kind::Mix, VALUE), end)
     };
     let loaded = |clients: usize, depth: usize, requests| {
         let live = start()?;
@@ -199,7 +209,7 @@ fn idle(context: &Context, placement: &Placement, live: &Live, plan: &Plan) -> O
         ..plan.clone()
     });
     let load = Load::start(context.nursery, &placement.load, &order)?;
-    let most = steady_kb(live, Duration::from_secs(5))?;
+    let most = steady_kb(live, Duration::from_secs(1))?;
     drop(load);
     ended(live, most)
 }
@@ -213,17 +223,17 @@ fn burst(context: &Context, placement: &Placement, live: &Live) -> Outcome<Swing
         patience_s: 120,
     });
     let mut load = Load::start(context.nursery, &placement.load, &order)?;
-    let most = steady_kb(live, Duration::from_secs(30))?;
+    let most = steady_kb(live, SLOWEST)?;
     load.run()?;
     drop(load);
     ended(live, most)
 }
 
-/// The most that was resident until it has not grown for a second.
-fn steady_kb(live: &Live, patience: Duration) -> Outcome<u64> {
+/// The most that was resident until it has not grown for so long.
+fn steady_kb(live: &Live, quiet: Duration) -> Outcome<u64> {
     let pid = live.pid().ok_or("no proxy")?;
     let (start, mut grown, mut most) = (Instant::now(), Instant::now(), 0);
-    while grown.elapsed() < Duration::from_secs(1) && start.elapsed() < patience {
+    while grown.elapsed() < quiet && start.elapsed() < PATIENCE {
         let now = resident_kb(pid)?;
         if now > most {
             (most, grown) = (now, Instant::now());

@@ -37,6 +37,8 @@ pub struct Peer {
 }
 
 pub const NUTHATCH: &str = "nuthatch";
+/// The second build of it.
+pub const OTHER: &str = "nuthatch, other";
 pub const NUTCRACKER: &str = "nutcracker";
 pub const PREDIXY: &str = "predixy";
 pub const DIRECT: &str = "direct";
@@ -101,11 +103,7 @@ impl Peer {
     pub fn all(options: &Options) -> Outcome<Vec<Peer>> {
         let mut peers = vec![Peer::nuthatch(options)?];
         if let Some(path) = &options.also {
-            peers.push(Peer::new(
-                "nuthatch, other",
-                Kind::Nuthatch,
-                absolute(path)?,
-            ));
+            peers.push(Peer::new(OTHER, Kind::Nuthatch, absolute(path)?));
         }
         for (name, kind, path) in [
             (NUTCRACKER, Kind::Nutcracker, &options.nutcracker),
@@ -137,8 +135,10 @@ impl Peer {
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
         let line = said.lines().find(|line| !line.trim().is_empty())?;
-        // "This is nutcracker-0.5.0", "/path/predixy predixy-1.0.5".
-        line.split_whitespace().last().map(str::to_owned)
+        // "This is nutcracker-0.5.0", "/path/predixy predixy-1.0.5", "/path/envoy version: COMMIT/1.40.0/Clean".
+        let word = line.split_whitespace().last()?;
+        let version = word.split('/').nth(1).unwrap_or(word);
+        Some(version.to_owned())
     }
 
     /// The command that serves on `port` with these servers.

@@ -118,7 +118,7 @@ fn versions(peers: &[Peer]) -> Vec<String> {
         let version = peer.version()?;
         Some(format!("{}: {version}", peer.name))
     });
-    let commit = format!("commit: {commit}");
+    let commit = format!("these sources: {commit}");
     let redis = said("redis-server", &["--version"]);
     let redis = redis.split(" sha=").next().unwrap_or_default().to_owned();
     peers

@@ -35,7 +35,7 @@ pub fn run(context: &Context, report: &mut Report) -> Outcome<usize> {
     let one = one.named("one worker");
     let start = |value| {
         let backend = context.options.backend;
-        Backends::start(context.nursery, &placement.load, backend, 3, value)
+        Backends::start(context.nursery, &placement.load, backend, 3, &[value])
     };
     report.say(format!("\n## workers: {}\n", placement.describe()));
     let mut spreads = Vec::new();
