@@ -46,7 +46,7 @@ pub const SCENARIOS: [Scenario; 14] = [
     ),
     mixed(
         "p16",
-        "the same, pipeline 16",
+        "GET/SET 64 B, pipeline 16",
         50,
         16,
         1_000_000,
@@ -54,7 +54,7 @@ pub const SCENARIOS: [Scenario; 14] = [
     ),
     mixed(
         "p64",
-        "the same, pipeline 64",
+        "GET/SET 64 B, pipeline 64",
         50,
         64,
         2_000_000,
