@@ -19,9 +19,9 @@ const MAX_SLICES: usize = 32;
 /// Reusable `Vec`s of one worker.
 #[derive(Debug, Default)]
 pub struct BufferPool {
-    free: Vec<Vec<u8>>,
-    /// Sum of their capacities.
-    free_bytes: usize,
+    /// By size, so that large buffers are not spent on small writes: capacities up to
+    /// [`BufferPool::CLASSES`].
+    free: [Vec<Vec<u8>>; BufferPool::CLASSES.len()],
     /// For single large values. New memory of their size comes from the system page by page, which costs
     /// more than copying them.
     large: Vec<BytesMut>,
@@ -30,21 +30,32 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// Buffers kept: as many as clients may have replies in one turn.
-    const MAX_FREE: usize = 1024;
-    /// Spare memory for small writes.
-    const MAX_FREE_BYTES: usize = 4 * 1024 * 1024;
-    /// Larger buffers go back to the allocator, so a burst does not stay in memory.
-    const MAX_CAPACITY: usize = 128 * 1024;
+    const CLASSES: [usize; 4] = [2 * 1024, 8 * 1024, 32 * 1024, 128 * 1024];
+    /// Buffers kept of each size. Of the small ones as many as clients may have replies in one turn. Few large
+    /// ones: whoever takes a small buffer may give it back grown, so they become ever more. 4.5 MB in all.
+    const MAX_FREE: [usize; 4] = [1024, 128, 16, 8];
     /// Spare memory for large values.
     const MAX_LARGE_BYTES: usize = 16 * 1024 * 1024;
     /// Large buffers are a multiple of this, so that values of about one size can follow each other.
     const LARGE_STEP: usize = 16 * 1024;
 
-    pub fn take(&mut self) -> Vec<u8> {
-        let spare = self.free.pop().unwrap_or_default();
-        self.free_bytes -= spare.capacity();
-        spare
+    /// An empty buffer that will hardly have to grow if it is filled with `len` bytes.
+    pub fn take(&mut self, len: usize) -> Vec<u8> {
+        let Some(class) = Self::class(len) else {
+            return Vec::new();
+        };
+        // One that has been filled with as much before may have room for twice that.
+        for class in [class, (class + 1).min(Self::CLASSES.len() - 1)] {
+            if let Some(spare) = self.free[class].pop() {
+                return spare;
+            }
+        }
+        Vec::with_capacity(len)
+    }
+
+    /// `None`: larger buffers go back to the allocator, so a burst does not stay in memory.
+    fn class(capacity: usize) -> Option<usize> {
+        Self::CLASSES.iter().position(|&most| capacity <= most)
     }
 
     /// Leaves the spare memory to the allocator.
@@ -78,12 +89,12 @@ impl BufferPool {
 
     pub fn give(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        let fits =
-            self.free.len() < Self::MAX_FREE && self.free_bytes + capacity <= Self::MAX_FREE_BYTES;
-        if capacity > 0 && capacity <= Self::MAX_CAPACITY && fits {
+        if capacity > 0
+            && let Some(class) = Self::class(capacity)
+            && self.free[class].len() < Self::MAX_FREE[class]
+        {
             buffer.clear();
-            self.free_bytes += capacity;
-            self.free.push(buffer);
+            self.free[class].push(buffer);
         }
     }
 }
@@ -103,9 +114,14 @@ pub struct OutBuf {
     released: usize,
     sent: usize,
     unsent: usize,
+    /// How long `tail` was when it was given back, of late: as long as the next may be.
+    usual: u32,
 }
 
 impl OutBuf {
+    /// Released bytes that `tail` may carry along.
+    const TIDY_FROM: usize = 4096;
+
     /// Unsent bytes.
     pub fn len(&self) -> usize {
         self.unsent
@@ -132,7 +148,7 @@ impl OutBuf {
     /// The `Vec` to append to, with memory if it has none yet.
     fn tail(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         if self.tail.capacity() == 0 {
-            self.tail = pool.take();
+            self.tail = pool.take(self.usual as usize);
         }
         &mut self.tail
     }
@@ -231,8 +247,9 @@ impl OutBuf {
                 pool.give_large(chunk);
             }
         }
-        if self.released > 64 * 1024 && self.released * 2 > self.tail.len() {
-            // A socket that never catches up would otherwise let `tail` grow for ever.
+        if self.released > Self::TIDY_FROM && self.released * 2 > self.tail.len() {
+            // A socket that is never caught up with would otherwise let `tail` grow for ever. Moves no more
+            // bytes than were released.
             self.tail.drain(..self.released);
             self.released = 0;
         }
@@ -269,6 +286,8 @@ impl OutBuf {
 
     /// Drops everything.
     pub fn clear(&mut self, pool: &mut BufferPool) {
+        let len = u32::try_from(self.tail.len()).unwrap_or(u32::MAX);
+        self.usual = len.max(self.usual - self.usual / 8);
         pool.give(std::mem::take(&mut self.tail));
         if self.queue.capacity() > 0 {
             for chunk in std::mem::take(&mut self.queue) {
@@ -399,12 +418,12 @@ mod tests {
         let n = out.write_to(|s| Ok(s[0].len())).unwrap();
         out.release(n, &mut pool);
         assert_eq!(out.tail.capacity(), 0);
-        assert_eq!(pool.free.len(), 1);
+        assert_eq!(pool.free[0].len(), 1);
         for _ in 0..256 {
             out.extend(&[7; 4096], &mut pool);
         }
         let n = out.write_to(|s| Ok(s[0].len())).unwrap();
         out.release(n, &mut pool);
-        assert_eq!(pool.free.len(), 0);
+        assert!(pool.free[1..].iter().all(Vec::is_empty));
     }
 }

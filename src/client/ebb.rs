@@ -6,7 +6,7 @@ use super::Front;
 /// What a client without requests takes, its socket's task included.
 const CLIENT: usize = 1300;
 /// Less is not worth asking the allocator for.
-const WORTH: usize = 512 * 1024;
+const WORTH: usize = 256 * 1024;
 
 /// The most that was held since it last fell to less than half.
 #[derive(Debug, Default)]

@@ -124,7 +124,7 @@ impl Pipeline {
             return self.out.extend_with(buffers, write);
         }
         let slot = self.push(Slot::Waiting { began: UNTIMED });
-        let mut reply = buffers.take();
+        let mut reply = buffers.take(0);
         write(&mut reply);
         let index = slot.wrapping_sub(self.head) as usize;
         self.keep(index, &reply, true, buffers);
@@ -220,7 +220,7 @@ impl Pipeline {
         match slot {
             &mut Slot::Waiting { began } if stash_takes => {
                 if self.stash.capacity() == 0 {
-                    self.stash = buffers.take();
+                    self.stash = buffers.take(0);
                 }
                 *slot = Slot::Stashed {
                     began,

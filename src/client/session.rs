@@ -230,7 +230,7 @@ impl Context<'_> {
             .next()
             .map_or(frame.first, |name| name.outer.end);
         let name = &bytes[frame.first..name_end];
-        let mut header = self.buffers.take();
+        let mut header = self.buffers.take(0);
         for part in 0..count {
             let server = self.scratch.parts[part].server;
             match self.connection(server) {

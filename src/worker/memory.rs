@@ -8,13 +8,13 @@ use super::shared::Shared;
 /// After a fall, and between two times: what comes in waves keeps its memory meanwhile.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Gives back what became free, whenever that is much; never ends.
+/// Gives back what became free, whenever that is much, and what the start needed; never ends.
 pub(super) async fn give_back(shared: Rc<Shared>) {
     loop {
-        shared.ebbed.notified().await;
         tokio::time::sleep(PAUSE).await;
         shared.front.borrow_mut().give_back();
         trim();
+        shared.ebbed.notified().await;
     }
 }
 

@@ -35,6 +35,14 @@ struct Io {
     task: Option<AbortHandle>,
 }
 
+/// The other of two lists of each kind: while one is worked off, the next is filled.
+#[derive(Default)]
+struct Lists {
+    backends: Vec<ConnectionId>,
+    clients: Vec<ClientId>,
+    woken: Vec<ClientId>,
+}
+
 pub(super) struct Shared {
     pub front: RefCell<Front>,
     /// Used within one poll only, so that an idle connection needs no buffer of its own.
@@ -108,38 +116,39 @@ impl Shared {
 
     /// The flusher task; never ends.
     pub async fn flush_for_ever(self: Rc<Self>) {
+        let mut lists = Lists::default();
         poll_fn(|cx| {
             set_waker(&mut self.flusher.borrow_mut(), cx);
             if self.scheduled.replace(false) {
-                self.flush();
+                self.flush(&mut lists);
             }
             Poll::<()>::Pending
         })
         .await;
     }
 
-    fn flush(self: &Rc<Self>) {
-        let (mut dirty_backends, mut dirty_clients, mut woken) =
-            (Vec::new(), Vec::new(), Vec::new());
+    fn flush(self: &Rc<Self>, lists: &mut Lists) {
         loop {
             self.change_backends();
             let mut front = self.front.borrow_mut();
-            dirty_backends = front.backends().take_dirty(dirty_backends);
-            for id in dirty_backends.drain(..) {
+            lists.backends = front
+                .backends()
+                .take_dirty(std::mem::take(&mut lists.backends));
+            for id in lists.backends.drain(..) {
                 // One that waits for a failover has no entry of its own yet, but counters to bring up to
                 // date and a mark to lose.
                 flush_backend(&mut front, entry(&mut self.backends.borrow_mut(), id), id);
             }
-            dirty_clients = front.take_dirty(dirty_clients);
-            for id in dirty_clients.drain(..) {
+            lists.clients = front.take_dirty(std::mem::take(&mut lists.clients));
+            for id in lists.clients.drain(..) {
                 // It may have left since.
                 if let Some(io) = self.clients.borrow_mut().get_mut(id as usize) {
                     flush_client(&mut front, io, id);
                 }
             }
             self.enforce_memory(&mut front);
-            woken = front.take_woken(woken);
-            for id in woken.drain(..) {
+            lists.woken = front.take_woken(std::mem::take(&mut lists.woken));
+            for id in lists.woken.drain(..) {
                 wake(&mut self.clients.borrow_mut(), id);
             }
             if !front.has_work() {
