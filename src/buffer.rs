@@ -27,6 +27,7 @@ pub struct BufferPool {
     large: Vec<BytesMut>,
     /// Sum of their capacities.
     large_bytes: usize,
+    max_large_bytes: usize,
 }
 
 impl BufferPool {
@@ -34,10 +35,20 @@ impl BufferPool {
     /// Buffers kept of each size. Of the small ones as many as clients may have replies in one turn. Few large
     /// ones: whoever takes a small buffer may give it back grown, so they become ever more. 4.5 MB in all.
     const MAX_FREE: [usize; 4] = [1024, 128, 16, 8];
-    /// Spare memory for large values.
-    const MAX_LARGE_BYTES: usize = 16 * 1024 * 1024;
+    /// Few, as they are searched.
+    const MAX_LARGE: usize = 64;
+    /// Most spare memory for large values.
+    const MAX_LARGE_BYTES: usize = 128 * 1024 * 1024;
     /// Large buffers are a multiple of this, so that values of about one size can follow each other.
     const LARGE_STEP: usize = 16 * 1024;
+
+    /// For a worker whose buffers may take `memory_limit` bytes in all.
+    pub fn new(memory_limit: usize) -> BufferPool {
+        BufferPool {
+            max_large_bytes: Self::MAX_LARGE_BYTES.min(memory_limit / 16),
+            ..BufferPool::default()
+        }
+    }
 
     /// An empty buffer that will hardly have to grow if it is filled with `len` bytes.
     pub fn take(&mut self, len: usize) -> Vec<u8> {
@@ -60,12 +71,18 @@ impl BufferPool {
 
     /// Leaves the spare memory to the allocator.
     pub fn clear(&mut self) {
-        *self = BufferPool::default();
+        *self = BufferPool {
+            max_large_bytes: self.max_large_bytes,
+            ..BufferPool::default()
+        };
     }
 
     /// An empty buffer with room for `len` bytes and more.
     pub fn take_large(&mut self, len: usize) -> BytesMut {
-        match self.large.iter().rposition(|spare| spare.capacity() >= len) {
+        // None that is far too large: a small value may stay for long.
+        let fits = len..=4 * len.max(Self::LARGE_STEP);
+        let found = (self.large.iter()).rposition(|spare| fits.contains(&spare.capacity()));
+        match found {
             Some(index) => {
                 let spare = self.large.swap_remove(index);
                 self.large_bytes -= spare.capacity();
@@ -80,7 +97,9 @@ impl BufferPool {
         if let Ok(mut spare) = bytes.try_into_mut() {
             spare.clear();
             let capacity = spare.capacity();
-            if capacity >= SHARE_FROM && self.large_bytes + capacity <= Self::MAX_LARGE_BYTES {
+            let few = self.large.len() < Self::MAX_LARGE;
+            if few && capacity >= SHARE_FROM && self.large_bytes + capacity <= self.max_large_bytes
+            {
                 self.large_bytes += capacity;
                 self.large.push(spare);
             }
@@ -377,7 +396,7 @@ mod tests {
 
     #[test]
     fn large_buffers_are_used_again_up_to_a_limit() {
-        let mut pool = BufferPool::default();
+        let mut pool = BufferPool::new(64 << 20);
         let mut out = OutBuf::default();
         let value = vec![7; 70_000];
         out.extend(&value, &mut pool);
@@ -393,11 +412,21 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (address, 0));
         assert_eq!((pool.large.len(), pool.large_bytes), (0, 0));
         for _ in 0..200 {
-            let spare = BytesMut::with_capacity(100_000);
-            pool.give_large(spare.freeze());
+            pool.give_large(BytesMut::with_capacity(SHARE_FROM).freeze());
         }
-        assert!(pool.large_bytes <= BufferPool::MAX_LARGE_BYTES);
-        assert_eq!(pool.large.len(), BufferPool::MAX_LARGE_BYTES / 100_000);
+        assert_eq!(pool.large.len(), BufferPool::MAX_LARGE);
+        let small = pool.take_large(SHARE_FROM);
+        assert_eq!(small.capacity(), SHARE_FROM);
+        pool.clear();
+        for _ in 0..60 {
+            pool.give_large(BytesMut::with_capacity(100_000).freeze());
+        }
+        assert_eq!(pool.large.len(), pool.max_large_bytes / 100_000);
+        let small = pool.take_large(SHARE_FROM);
+        assert!(
+            small.capacity() < 100_000,
+            "one of a tenth would be a waste"
+        );
     }
 
     #[test]

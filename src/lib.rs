@@ -72,7 +72,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`], [`log`] |
+//! | 0 | [`hash`], [`distribution`], [`protocol`], [`stats`], [`backoff`], [`buffer`], [`log`], [`allocator`] |
 //! | 1 | [`config`] |
 //! | 2 | [`topology`] |
 //! | 3 | [`backend`] |
@@ -83,6 +83,7 @@
 #![deny(unsafe_code)]
 
 pub mod admin;
+pub mod allocator;
 pub mod app;
 pub mod backend;
 pub mod backoff;

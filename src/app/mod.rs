@@ -119,6 +119,7 @@ pub fn run(options: &Options) -> ExitCode {
         Ok(detached) => detached,
         Err(error) => return say(format_args!("going to the background failed: {error}")),
     };
+    crate::allocator::prepare();
     let logging = Logging::start(options.log.as_deref(), options.level, options.log_format);
     let mut logging = match logging {
         Ok(logging) => logging,

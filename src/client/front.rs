@@ -26,6 +26,8 @@ use crate::topology::Topology;
 const READ_OWN: usize = 32 * 1024;
 /// Most memory a partial request reserves ahead of its bytes: a length is only a claim.
 const READ_AHEAD: usize = 1024 * 1024;
+/// How much more is reserved for a client that has sent so much already.
+const GROWTH: usize = 15;
 /// What a client's task does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -72,7 +74,7 @@ impl Front {
         Front {
             clients: Clients::new(&configs, stats.clone()),
             backends: Backends::new(topology, stats.clone(), memory_limit / 2, seed),
-            buffers: BufferPool::default(),
+            buffers: BufferPool::new(memory_limit),
             scratch: Scratch::default(),
             configs,
             inline: Vec::new(),
@@ -197,9 +199,13 @@ impl Front {
     pub fn own_input(&mut self, id: ClientId) -> &mut BytesMut {
         let client = &mut self.clients.table[id as usize];
         let missing = client.need.saturating_sub(client.input.len());
-        // Twice as much each time, or growing would be copying.
-        let most = READ_AHEAD.max(client.input.len());
-        let room = missing.clamp(4096, most);
+        // By a multiple each time, or growing would be copying.
+        let most = READ_AHEAD.max(client.input.len() * GROWTH);
+        let room = if missing <= 2 * most {
+            missing.max(4096)
+        } else {
+            most
+        };
         make_room(&mut client.input, room, &mut self.buffers);
         &mut client.input
     }
