@@ -59,8 +59,10 @@ impl Counter {
 #[derive(Debug)]
 pub struct Slots<T>(boxcar::Vec<T>);
 
-/// One worker's counters.
+/// One worker's counters. Aligned, with what is in it, so that two workers never write to one cache line, nor
+/// to the two that processors fetch together.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct WorkerStats {
     pub pools: Slots<PoolStats>,
     /// Bytes held in the buffers of all clients and backends of this worker (gauge).
@@ -70,6 +72,7 @@ pub struct WorkerStats {
 }
 
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct PoolStats {
     pub client_eof: Counter,
     pub client_err: Counter,
@@ -109,6 +112,7 @@ pub struct PoolStats {
 ///
 /// Each of `requests` is in `in_queue`, in `out_queue`, or ended as one of `responses` or of `failed`.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct ServerStats {
     pub server_eof: Counter,
     pub server_err: Counter,
@@ -373,6 +377,22 @@ impl PoolNames {
                     name: (*name).to_owned(),
                 })
                 .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_workers_counters_share_a_cache_line() {
+        assert_eq!(align_of::<WorkerStats>() % 128, 0);
+        let workers = [WorkerStats::new(&[2]), WorkerStats::new(&[2])];
+        for worker in &workers {
+            let pool = &worker.pools[0];
+            assert_eq!(std::ptr::from_ref(pool).addr() % 128, 0);
+            assert_eq!(std::ptr::from_ref(&pool.servers[1]).addr() % 128, 0);
         }
     }
 }

@@ -134,6 +134,8 @@ impl Browser {
             .arg(format!("--user-data-dir={}", dir.path().display()))
             .args(FLAGS)
             .env("HOME", dir.path())
+            // It leaves folders there when it is killed.
+            .env("TMPDIR", dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
