@@ -174,8 +174,11 @@ impl OutBuf {
 
     #[inline]
     pub fn extend(&mut self, bytes: &[u8], pool: &mut BufferPool) {
-        if bytes.len() >= SHARE_FROM {
-            return self.extend_large(bytes, pool);
+        match bytes.len() {
+            // It would take memory, and nothing would be written that gives it back.
+            0 => return,
+            SHARE_FROM.. => return self.extend_large(bytes, pool),
+            _ => {}
         }
         self.unsent += bytes.len();
         self.tail(pool).extend_from_slice(bytes);
@@ -437,6 +440,15 @@ mod tests {
         pool.give_large(bytes);
         assert!(pool.large.is_empty());
         assert_eq!(reader, [7; 10][..]);
+    }
+
+    #[test]
+    fn nothing_takes_no_memory() {
+        let mut pool = BufferPool::default();
+        pool.give(Vec::with_capacity(100));
+        let mut out = OutBuf::default();
+        out.extend(&[], &mut pool);
+        assert_eq!(out.memory(), 0);
     }
 
     #[test]

@@ -165,8 +165,16 @@ impl Backends {
         if !matches!(known.hold, Hold::No | Hold::Renewal) && self.is_full(pool, server) {
             return Err(self.reject((pool, server), known.failure(Cause::HoldFull)));
         }
-        let connection = self.lane((pool, server), resp, lane, now);
-        connection.map_err(|failure| self.reject((pool, server), failure))
+        let id = match self.lane((pool, server), resp, lane, now) {
+            Ok(id) => id,
+            Err(failure) => return Err(self.reject((pool, server), failure)),
+        };
+        // No connection may take more than what it leaves to all the others: a server that hangs gets half.
+        if self.connections[id as usize].retained() > self.max_retained - self.retained {
+            let failure = self.server(pool, server).failure(Cause::Overloaded);
+            return Err(self.reject((pool, server), failure));
+        }
+        Ok(id)
     }
 
     /// The connection of a lane, opened if need be.

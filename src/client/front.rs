@@ -26,6 +26,8 @@ use crate::topology::Topology;
 const READ_OWN: usize = 32 * 1024;
 /// Most memory a partial request reserves ahead of its bytes: a length is only a claim.
 const READ_AHEAD: usize = 1024 * 1024;
+/// Room of this much is made for a client that sends large requests before anything of the next is there.
+const LARGEST_EXPECTED: usize = 2 * 1024 * 1024;
 /// How much more is reserved for a client that has sent so much already.
 const GROWTH: usize = 15;
 /// What a client's task does next.
@@ -137,6 +139,7 @@ impl Front {
             scanner: None,
             input: BytesMut::new(),
             need: 0,
+            large: 0,
             pipeline: Pipeline::default(),
             accounted: 0,
         };
@@ -180,7 +183,7 @@ impl Front {
             return self.step(id, now);
         }
         let held = client.input.len();
-        if held.max(client.need.saturating_sub(held)) > READ_OWN {
+        if client.large > 0 || held.max(client.need.saturating_sub(held)) > READ_OWN {
             Step::ReadOwn
         } else {
             Step::Read
@@ -198,7 +201,8 @@ impl Front {
     /// The client's own buffer, with room for what is missing.
     pub fn own_input(&mut self, id: ClientId) -> &mut BytesMut {
         let client = &mut self.clients.table[id as usize];
-        let missing = client.need.saturating_sub(client.input.len());
+        let need = client.need.max(client.large as usize);
+        let missing = need.saturating_sub(client.input.len());
         // By a multiple each time, or growing would be copying.
         let most = READ_AHEAD.max(client.input.len() * GROWTH);
         let room = if missing <= 2 * most {
@@ -208,6 +212,14 @@ impl Front {
         };
         make_room(&mut client.input, room, &mut self.buffers);
         &mut client.input
+    }
+
+    /// There was nothing to read: a client that sends nothing keeps no buffer.
+    pub fn release_input(&mut self, id: ClientId) {
+        let input = &mut self.clients.table[id as usize].input;
+        if input.is_empty() && input.capacity() > 0 {
+            self.buffers.give_large(std::mem::take(input).freeze());
+        }
     }
 
     /// A read into a shared buffer, behind what [`Front::copy_input`] put there.
@@ -258,7 +270,7 @@ impl Front {
         let stats = &self.stats.pools[pool];
         let timing = &mut self.clients.timing;
         timing.begin(now.us, client.pool);
-        let mut taken = 0;
+        let (mut taken, mut last) = (0, 0);
         let mut scanner = client
             .scanner
             .take()
@@ -286,6 +298,7 @@ impl Front {
                     break;
                 }
             };
+            last = frame.len;
             let mut context = Context {
                 pool: client.pool,
                 client: id,
@@ -337,6 +350,12 @@ impl Front {
                     break;
                 }
             }
+        }
+        if last > 0 {
+            client.large = match last {
+                READ_OWN..=LARGEST_EXPECTED => last as u32,
+                _ => 0,
+            };
         }
         stats.client_requests.add(taken);
         timing.flush();

@@ -3,7 +3,8 @@
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
 //! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
 //! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
-//! clients off, `leave.rs` those of a pool that a reload removed; [`Front`] ties clients and backends of a
+//! clients off, `leave.rs` those of a pool that a reload removed; `ebb.rs` tells when memory is to be given
+//! back; [`Front`] ties clients and backends of a
 //! worker together, `output.rs` is its side to the writer. All machines; the sockets are
 //! [`crate::worker`]'s.
 
@@ -89,6 +90,8 @@ struct Client {
     input: BytesMut,
     /// `input` needs this many bytes before it is worth another look.
     need: usize,
+    /// Length of its last request if that was large: the next is expected to be, too.
+    large: u32,
     pipeline: Pipeline,
     /// What this client has in [`Clients::buffered`].
     accounted: usize,

@@ -99,6 +99,7 @@ fn drive(
         match read {
             Poll::Pending => {
                 let mut front = shared.front.borrow_mut();
+                front.release_input(id);
                 if !front.should_leave(id) || reader.has_unread() {
                     return Poll::Pending;
                 }

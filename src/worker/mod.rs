@@ -2,7 +2,7 @@
 //! topology. Nothing on its hot path is shared with another thread.
 //!
 //! The rules live in [`crate::client`] and [`crate::backend`]; here are only their sockets, timers and
-//! tasks: `client.rs` and `backend.rs` read, `shared.rs` writes.
+//! tasks: `client.rs` and `backend.rs` read, `shared.rs` writes, `memory.rs` gives memory back.
 
 mod backend;
 mod client;
