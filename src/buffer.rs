@@ -185,7 +185,7 @@ impl OutBuf {
     }
 
     /// In a chunk of their own, so that a growing `tail` is not moved again and again.
-    #[cold]
+    #[inline(never)]
     fn extend_large(&mut self, bytes: &[u8], pool: &mut BufferPool) {
         let mut chunk = pool.take_large(bytes.len());
         chunk.extend_from_slice(bytes);

@@ -325,6 +325,28 @@ fn requests_for_a_server_that_takes_none_are_bounded() {
     );
 }
 
+#[test]
+fn memory_goes_back_when_what_needed_it_has_gone() {
+    const COUNT: usize = 60;
+    let shards = Shards::start(1);
+    let value = put_megabyte(&shards);
+    let start = memory(&shards, "VmRSS:");
+    let mut client = shards.client();
+    for _ in 0..COUNT {
+        client.send(encode(&["GET", shards.key(0, 0)]));
+    }
+    // It does not read yet.
+    eventually("replies wait", || {
+        memory(&shards, "VmRSS:") > start + COUNT / 2 * MEGABYTE
+    });
+    for _ in 0..COUNT {
+        assert!(client.read() == Value::bulk(&value));
+    }
+    eventually("it goes back", || {
+        memory(&shards, "VmRSS:") < start + 8 * MEGABYTE
+    });
+}
+
 /// What the allocator keeps beyond what is in use comes and goes with every round, by up to a few megabytes;
 /// what clients hold is there after each of them. The least of some rounds is mostly the latter.
 const ROUNDS: usize = 5;

@@ -24,12 +24,13 @@ use crate::topology::Topology;
 /// A partial request that has or still misses more than this is read into its own memory, so that it is
 /// not copied in front of every read.
 const READ_OWN: usize = 32 * 1024;
-/// Most memory a partial request reserves ahead of its bytes: a length is only a claim.
+/// Memory a partial request reserves ahead of its bytes, at most twice as much: a length is only a claim.
 const READ_AHEAD: usize = 1024 * 1024;
-/// Room of this much is made for a client that sends large requests before anything of the next is there.
-const LARGEST_EXPECTED: usize = 2 * 1024 * 1024;
-/// How much more is reserved for a client that has sent so much already.
+/// What has come of a request earns it this many times as much ahead, where that is more.
 const GROWTH: usize = 15;
+/// Up to this size the next request is expected to be as large as the last one was.
+const LARGEST_EXPECTED: usize = 2 * 1024 * 1024;
+
 /// What a client's task does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {

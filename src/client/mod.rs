@@ -4,9 +4,8 @@
 //! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
 //! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
 //! clients off, `leave.rs` those of a pool that a reload removed; `ebb.rs` tells when memory is to be given
-//! back; [`Front`] ties clients and backends of a
-//! worker together, `output.rs` is its side to the writer. All machines; the sockets are
-//! [`crate::worker`]'s.
+//! back; [`Front`] ties clients and backends of a worker together, `output.rs` is its side to the writer. All
+//! machines; the sockets are [`crate::worker`]'s.
 
 #[cfg(test)]
 mod chaos_tests;

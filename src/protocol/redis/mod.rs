@@ -5,8 +5,8 @@ pub mod fragment;
 #[cfg(test)]
 mod fragment_tests;
 pub mod handshake;
-mod header;
 pub mod inline;
+mod number;
 pub mod reply;
 #[cfg(test)]
 mod reply_tests;

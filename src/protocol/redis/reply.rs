@@ -7,7 +7,7 @@
 
 use thiserror::Error;
 
-use super::header::short_number;
+use super::number::short_number;
 
 /// Deeper nesting than any Redis command answers with; bounds the memory a lying server can take.
 pub const MAX_DEPTH: usize = 128;

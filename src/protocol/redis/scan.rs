@@ -7,7 +7,7 @@
 
 use thiserror::Error;
 
-use super::header::short_number;
+use super::number::short_number;
 
 /// Redis' `PROTO_INLINE_MAX_SIZE`: longest inline request and longest header line.
 const MAX_LINE: usize = 64 * 1024;
