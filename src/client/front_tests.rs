@@ -437,3 +437,16 @@ fn a_server_that_hangs_leaves_memory_for_the_others() {
     }
     assert_eq!(world.stats.pools[0].servers[1].rejected.get(), 0);
 }
+
+#[test]
+fn what_was_scanned_of_a_request_is_not_scanned_again() {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    let scanner = |world: &World| world.front.clients.table[id as usize].scanner.is_some();
+    world.feed(id, b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$1");
+    assert!(scanner(&world), "where it stands is kept");
+    world.feed(id, b"\r\nv\r\n");
+    assert!(!scanner(&world), "nothing is kept between requests");
+    world.settle();
+    assert_eq!(world.text(id), r"+OK\r\n");
+}
