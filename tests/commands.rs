@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nuthatch::protocol::redis::command::{self, Access, Command, Keys, Policy};
 use support::{Client, RedisServer, Value};
@@ -13,7 +13,8 @@ const TABLE_VERSION: &str = "7.0.";
 
 /// Commands of the table that Redis 7.0 does not know yet.
 const NEWER: &str = "hexpire hexpireat hexpiretime hgetdel hgetex hpersist hpexpire hpexpireat \
-    hpexpiretime hpttl hsetex httl waitaof";
+    hpexpiretime hpttl hsetex httl waitaof \
+    client|no-touch client|setinfo cluster|myshardid";
 
 /// Commands to which a later version added an option, so that the table takes more arguments.
 const GROWN: &str = "zrank zrevrank";
@@ -56,20 +57,14 @@ fn every_command_of_twemproxy_is_served() {
 fn the_table_knows_every_command_of_redis() {
     let mut redis = Redis::start();
     let known = redis.commands();
-    let absent = |(name, known): &(&String, &Known)| {
-        // Subcommands follow their container's policy, or are refused for not being in the table.
-        let own = !known.from_module && !name.contains('|');
-        own && command::lookup(name.as_bytes()).is_none()
-    };
+    let ours: BTreeSet<_> = table().map(|command| command.name).collect();
+    let absent =
+        |(name, known): &(&String, &Known)| !known.from_module && !ours.contains(name.as_str());
     let missing: Vec<_> = known.iter().filter(absent).map(|(name, _)| name).collect();
     if redis.has_table_version() {
         assert!(missing.is_empty(), "missing in the table: {missing:?}");
-        let invented = |c: &&Command| !known.contains_key(c.name) && !listed(NEWER, c.name);
-        let invented: Vec<_> = command::all()
-            .iter()
-            .filter(invented)
-            .map(|c| c.name)
-            .collect();
+        let invented = |name: &&&str| !known.contains_key(**name) && !listed(NEWER, name);
+        let invented: Vec<_> = ours.iter().filter(invented).collect();
         assert!(invented.is_empty(), "unknown to redis: {invented:?}");
     } else {
         println!("redis {} also has {missing:?}", redis.version);
@@ -96,13 +91,25 @@ fn arity_and_flags_are_those_of_redis() {
             let differ = we != they && exact && !listed(GROWN, ours.name);
             assert!(!differ, "{} with {argc} arguments is accepted", ours.name);
         }
-        // A container is flagged by its subcommands, which are compared themselves.
-        if !matches!(ours.keys, Keys::Container(_)) {
-            assert_eq!(ours.access, theirs.access, "{}", ours.name);
-        }
+        assert_eq!(ours.access, theirs.access, "{}", ours.name);
         compared += 1;
     }
-    assert!(compared > 200, "only {compared} commands compared");
+    assert!(compared > 300, "only {compared} commands compared");
+}
+
+#[test]
+fn commands_are_as_old_as_redis_says() {
+    let mut redis = Redis::start();
+    let mut since = BTreeMap::new();
+    insert_since(&mut since, &redis.client.cmd(&["command", "docs"]));
+    let mut compared = 0;
+    for ours in table() {
+        if let Some(theirs) = since.get(ours.name) {
+            assert_eq!(ours.since, theirs, "{}", ours.name);
+            compared += 1;
+        }
+    }
+    assert!(compared > 300, "only {compared} commands compared");
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn key_ranges_are_those_of_redis() {
             continue;
         };
         let (first, last, step) = match ours.keys {
-            Keys::None | Keys::Container(_) => (0, 0, 0),
+            Keys::None => (0, 0, 0),
             Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
             Keys::Numkeys {
                 destination: Some(_),
@@ -125,10 +132,7 @@ fn key_ranges_are_those_of_redis() {
         };
         assert_eq!((first, last, step), theirs.range, "{}", ours.name);
         // SORT_RO is marked for the patterns of BY and GET, from which no server can be chosen.
-        let movable = !matches!(
-            ours.keys,
-            Keys::None | Keys::Range { .. } | Keys::Container(_)
-        );
+        let movable = !matches!(ours.keys, Keys::None | Keys::Range { .. });
         assert_eq!(
             movable,
             theirs.movable && ours.name != "sort_ro",
@@ -149,16 +153,17 @@ fn keys_are_where_redis_finds_them() {
         let Some(theirs) = known.get(ours.name) else {
             continue;
         };
-        let container = matches!(ours.keys, Keys::Container(_));
         let accepted = |request: &Vec<_>| {
             // GETKEYS fails on a PFMERGE without sources, which Redis runs.
             let bare_pfmerge = ours.name == "pfmerge" && request.len() == 2;
-            !container && !bare_pfmerge && arity_ok(theirs.arity, request.len())
+            !bare_pfmerge && arity_ok(theirs.arity, request.len())
         };
         for request in requests(ours).into_iter().filter(accepted) {
             let args: Vec<&[u8]> = request.iter().map(|arg| arg.as_bytes()).collect();
-            let whole = command::lookup(args[0]).unwrap();
-            let positions = whole.keys(args.len(), |i| args[i]);
+            let found = command::lookup(args[0]).unwrap();
+            let found = found.resolve(args.get(1).copied()).unwrap();
+            assert_eq!(found, ours, "{request:?}");
+            let positions = found.keys(args.len(), |i| args[i]);
             let positions = positions.unwrap_or_else(|error| panic!("{request:?}: {error}"));
             let mut ours: Vec<_> = positions.iter().map(|i| request[i].clone()).collect();
             let mut theirs = redis.getkeys(&request);
@@ -195,6 +200,8 @@ fn errors_have_the_words_of_redis() {
         let args: Vec<_> = request.split(' ').map(str::to_owned).collect();
         let command = command::lookup(args[0].as_bytes()).unwrap();
         let ours = command
+            .resolve(args.get(1).map(|arg| arg.as_bytes()))
+            .unwrap()
             .keys(args.len(), |i| args[i].as_bytes())
             .unwrap_err();
         assert_eq!(
@@ -208,11 +215,13 @@ fn errors_have_the_words_of_redis() {
 /// Every command, and after a container its subcommands.
 fn table() -> impl Iterator<Item = &'static Command> {
     command::all().iter().flat_map(|command| {
-        let subcommands = match command.keys {
-            Keys::Container(subcommands) => subcommands,
+        let subcommands = match command.policy {
+            Policy::Container(subcommands) => subcommands,
             _ => &[],
         };
-        std::iter::once(command).chain(subcommands)
+        // What a container's name alone means is told of the container.
+        let named = subcommands.iter().filter(|sub| sub.name.contains('|'));
+        std::iter::once(command).chain(named)
     })
 }
 
@@ -365,6 +374,22 @@ fn insert(known: &mut BTreeMap<String, Known>, entry: &[Value]) {
     // Subcommands are the tenth element, which Redis 6 does not have.
     for subcommand in entry.get(9).map_or(&[][..], array) {
         insert(known, array(subcommand));
+    }
+}
+
+/// Adds the commands of `COMMAND DOCS` and their subcommands.
+fn insert_since(since: &mut BTreeMap<String, String>, docs: &Value) {
+    for command in array(docs).chunks_exact(2) {
+        let facts = array(&command[1]).chunks_exact(2);
+        for fact in facts {
+            match &string(&fact[0])[..] {
+                "since" => {
+                    since.insert(string(&command[0]), string(&fact[1]));
+                }
+                "subcommands" => insert_since(since, &fact[1]),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -30,7 +30,22 @@ pub(super) fn handle(
         }
         Local::Auth => auth(context, &args),
         Local::Select => select(context, args[1]),
-        Local::Client => client(context, &args),
+        Local::ClientGetName => {
+            let (name, resp) = (context.session.name.clone(), context.session.resp);
+            context.answer(|out| match name.len() {
+                0 => write::null(out, resp),
+                _ => write::bulk(out, &name),
+            })
+        }
+        Local::ClientId => {
+            let id = context.session.id as i64;
+            context.answer(|out| write::integer(out, id))
+        }
+        Local::ClientSetInfo => set_info(context, args[2], args[3]),
+        Local::ClientSetName => match set_name(context, args[2]) {
+            true => ok(context),
+            false => context.error(BAD_NAME),
+        },
         Local::Hello => hello(context, &args),
         Local::Info => info(context),
         Local::Reset => reset(context),
@@ -95,41 +110,6 @@ fn select(context: &mut Context<'_>, index: &[u8]) -> After {
             "ERR DB index is out of range: this pool serves database {only} only"
         )),
         None => context.error("ERR value is not an integer or out of range"),
-    }
-}
-
-fn client(context: &mut Context<'_>, args: &[&[u8]]) -> After {
-    let subcommand = args[1].to_ascii_lowercase();
-    match (&subcommand[..], args.len()) {
-        (b"id", 2) => {
-            let id = context.session.id as i64;
-            context.answer(|out| write::integer(out, id))
-        }
-        (b"getname", 2) => {
-            let (name, resp) = (context.session.name.clone(), context.session.resp);
-            context.answer(|out| match name.len() {
-                0 => write::null(out, resp),
-                _ => write::bulk(out, &name),
-            })
-        }
-        (b"setname", 3) => match set_name(context, args[2]) {
-            true => ok(context),
-            false => context.error(BAD_NAME),
-        },
-        (b"setinfo", 4) => set_info(context, args[2], args[3]),
-        (b"id" | b"getname" | b"setname" | b"setinfo", _) => {
-            let name = shown(&subcommand);
-            context.error(&format!(
-                "ERR wrong number of arguments for 'client|{name}' command"
-            ))
-        }
-        _ => {
-            let name = shown(args[1]);
-            context.error(&format!(
-                "ERR unsupported subcommand '{name}' of CLIENT, \
-                 the proxy knows: ID, GETNAME, SETNAME, SETINFO"
-            ))
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::local;
 use crate::backend::{Call, ConnectionId, Failure, Fate};
 use crate::distribution::Distribution;
 use crate::protocol::redis::command::{
-    self, Access, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy,
+    self, Access, Class, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy,
 };
 use crate::protocol::redis::fragment::Gather;
 use crate::protocol::redis::scan::{ArrayFrame, Span};
@@ -20,18 +20,21 @@ impl Context<'_> {
     #[inline]
     pub fn handle(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
         let name = frame.arg(request.bytes(), 0);
-        let Some(command) = command::lookup(name) else {
+        let Some(mut command) = command::lookup(name) else {
             return self.unknown(request.bytes(), frame);
         };
+        if let Policy::Container(_) = command.policy {
+            match subcommand(command, request.bytes(), frame) {
+                Some(found) => command = found,
+                None => return self.unknown_subcommand(command, request.bytes(), frame),
+            }
+        }
         self.class = command.class;
         if !self.session.authenticated && !is_allowed_unauthenticated(command) {
             return self.error("NOAUTH Authentication required");
         }
         if !command.arity_ok(frame.argc) {
-            let name = command.name;
-            return self.error(&format!(
-                "ERR wrong number of arguments for '{name}' command"
-            ));
+            return self.wrong_arity(command);
         }
         match command.policy {
             Policy::Forward => self.forward(request, frame, command),
@@ -41,6 +44,8 @@ impl Context<'_> {
                 self.send(server, request, command)
             }
             Policy::Local(local) => local::handle(self, local, request.bytes(), frame),
+            // Only a name alone is left a container, and no container's arity admits that.
+            Policy::Container(_) => self.wrong_arity(command),
             Policy::Refused(reason) => {
                 let name = command.name;
                 self.error(&format!("ERR unsupported command '{name}': {reason}"))
@@ -270,6 +275,30 @@ impl Context<'_> {
         debug_assert!(failed.is_ok(), "a slot that was just opened has not begun");
     }
 
+    #[cold]
+    fn wrong_arity(&mut self, command: &Command) -> After {
+        let name = command.name;
+        self.error(&format!(
+            "ERR wrong number of arguments for '{name}' command"
+        ))
+    }
+
+    /// Redis' words (`server.c`, `commandCheckExistence`).
+    #[cold]
+    fn unknown_subcommand(
+        &mut self,
+        container: &Command,
+        bytes: &[u8],
+        frame: &ArrayFrame,
+    ) -> After {
+        self.class = Class::Unknown;
+        let word = shown(frame.arg(bytes, 1));
+        let container = container.name.to_ascii_uppercase();
+        self.error(&format!(
+            "ERR unknown subcommand '{word}'. Try {container} HELP."
+        ))
+    }
+
     /// Redis' words (`server.c`, `rejectCommandFormat`); HTTP ends the connection as there.
     #[cold]
     fn unknown(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
@@ -294,6 +323,17 @@ impl Context<'_> {
             "ERR unknown command '{name}', with args beginning with: {shown_args}"
         ))
     }
+}
+
+/// Out of the way of commands that are none.
+#[inline(never)]
+fn subcommand(
+    container: &'static Command,
+    bytes: &[u8],
+    frame: &ArrayFrame,
+) -> Option<&'static Command> {
+    let word = (frame.argc > 1).then(|| frame.arg(bytes, 1));
+    container.resolve(word)
 }
 
 /// The positions of the request's keys, or the error reply.

@@ -74,7 +74,8 @@ impl fmt::Display for Described<'_> {
             let name = args.first().copied().unwrap_or_default();
             command.name.as_bytes().eq_ignore_ascii_case(name)
         };
-        let found = command::all().iter().find(is_meant);
+        let named = command::all().iter().find(is_meant);
+        let found = named.and_then(|command| command.resolve(args.get(1).copied()));
         // Only commands of the table are sent to servers.
         let Some(command) = found else {
             return f.write_str("unknown command");

@@ -76,12 +76,24 @@ impl Class {
         while at < N {
             commands[at].class = match commands[at].policy {
                 Policy::Refused(_) => Class::Refused,
+                Policy::Container(subcommands) if all_refused(subcommands) => Class::Refused,
                 _ => self,
             };
             at += 1;
         }
         commands
     }
+}
+
+const fn all_refused(subcommands: &[Command]) -> bool {
+    let mut at = 0;
+    while at < subcommands.len() {
+        if !matches!(subcommands[at].policy, Policy::Refused(_)) {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 /// All of `groups` behind each other; `N` is how many that are.
@@ -145,6 +157,7 @@ mod tests {
             ("ping", Class::Connection),
             ("time", Class::Server),
             ("memory", Class::Server),
+            ("config", Class::Refused),
         ] {
             assert_eq!(lookup(name.as_bytes()).unwrap().class, class, "{name}");
         }

@@ -3,7 +3,7 @@
 //! The rules follow what each command's implementation in Redis reads as keys, where that differs
 //! from `COMMAND GETKEYS` (a SORT whose STORE destination is called `limit`).
 
-use super::{Command, KeyPositions, KeysError};
+use super::{KeyPositions, KeysError};
 
 /// How a command's keys are found among its arguments; argument 0 is the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,6 @@ pub enum Keys {
     Store(&'static Store),
     /// XREAD's: after the word STREAMS, keys and then as many ids.
     Streams,
-    /// Argument 1 is a subcommand, and the keys are as its line says.
-    Container(&'static [Command]),
 }
 
 /// Options with which a command that otherwise reads writes its result to a second key.
@@ -74,7 +72,6 @@ impl Keys {
                 })
             }
             Self::Streams => streams(name, argc, arg),
-            Self::Container(supported) => contained(supported, name, argc, arg),
         }
     }
 }
@@ -113,23 +110,6 @@ fn counted<'a>(
             Ok(count) if count < argc - at => Ok(KeyPositions::adjacent(at + 1, count)),
             _ => Err(KeysError::TooManyKeys),
         },
-    }
-}
-
-fn contained<'a>(
-    supported: &'static [Command],
-    container: &'static str,
-    argc: usize,
-    mut arg: impl FnMut(usize) -> &'a [u8],
-) -> Result<KeyPositions, KeysError> {
-    let wanted = arg(1);
-    let named = |sub: &&Command| sub.subcommand().as_bytes().eq_ignore_ascii_case(wanted);
-    match supported.iter().find(named) {
-        Some(subcommand) => subcommand.keys(argc, arg),
-        None => Err(KeysError::Subcommand {
-            container,
-            supported,
-        }),
     }
 }
 
@@ -192,13 +172,14 @@ fn values_of(option: &[u8], options: &[(&str, u8)]) -> Option<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::protocol::redis::command::{Policy, all, lookup};
+    use crate::protocol::redis::command::{Command, Policy, all, lookup};
 
     use super::*;
 
     fn keys(request: &str) -> Result<Vec<usize>, String> {
         let args: Vec<_> = request.split(' ').map(str::as_bytes).collect();
-        let found = lookup(args[0]).unwrap().keys(args.len(), |i| args[i]);
+        let command = lookup(args[0]).unwrap().resolve(args.get(1).copied());
+        let found = command.unwrap().keys(args.len(), |i| args[i]);
         found
             .map(|keys| keys.iter().collect())
             .map_err(|error| error.to_string())
@@ -284,16 +265,8 @@ mod tests {
                 "ERR 'xread' with BLOCK is refused: blocking commands are not supported",
             ),
             (
-                "object help",
-                "ERR unsupported subcommand of 'object', the proxy knows: encoding, freq, idletime, refcount",
-            ),
-            (
                 "object freq",
                 "ERR wrong number of arguments for 'object|freq' command",
-            ),
-            (
-                "memory doctor",
-                "ERR unsupported subcommand of 'memory', the proxy knows: usage",
             ),
         ] {
             assert_eq!(keys(request), Err(expected.to_owned()), "{request}");

@@ -1,7 +1,7 @@
 //! The command table: for each Redis command, how many arguments it takes, which of them are keys,
 //! whether it writes, and what the proxy does with it.
 //!
-//! Everything that depends on a command's name is decided by its line in `table.rs`; no
+//! Everything that depends on a command's name is decided by its line in `table/`; no
 //! other module compares command names. It checks no values: arguments that are no keys are Redis's
 //! to judge. It routes nothing and builds no request.
 
@@ -34,9 +34,13 @@ pub struct Command {
     pub policy: Policy,
     /// What its requests are counted as.
     pub class: Class,
+    /// What introduced it: a version of Redis, or of another program that is named then.
+    pub since: &'static str,
+    /// The version of Nuthatch since which it is treated as it is now.
+    pub offered: &'static str,
 }
 
-/// The `readonly` and `write` flags of `COMMAND`. A container has those of its subcommands.
+/// The `readonly` and `write` flags of `COMMAND`. A container has none, its subcommands do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Changes nothing: the only kind that may be sent a second time when its answer was lost.
@@ -57,6 +61,9 @@ pub enum Policy {
     Local(Local),
     /// Any server can answer: send it to the one of [`PLACEHOLDER`].
     Anywhere,
+    /// The second argument names one of these commands (`object|encoding`), see [`Command::resolve`]. One
+    /// without a `|` in its name is what the container's name alone means.
+    Container(&'static [Command]),
     /// Known to Redis, not offered here; the reason completes "it is refused because ...".
     Refused(&'static str),
 }
@@ -80,7 +87,10 @@ pub enum Local {
     Quit,
     Auth,
     Select,
-    Client,
+    ClientGetName,
+    ClientId,
+    ClientSetInfo,
+    ClientSetName,
     Hello,
     Info,
     Reset,
@@ -98,6 +108,27 @@ pub fn all() -> &'static [Command] {
 }
 
 impl Command {
+    /// The command itself, or if it is a container, the subcommand that `word`, the request's second
+    /// argument, names in any ASCII case; `None` if it has no such subcommand.
+    ///
+    /// Without a word a container is what its name alone means, if anything; else it stays the container,
+    /// whose arity the request then has not.
+    pub fn resolve(&'static self, word: Option<&[u8]>) -> Option<&'static Command> {
+        let Policy::Container(subcommands) = self.policy else {
+            return Some(self);
+        };
+        let of = |command: &Command| command.name.split_once('|').map(|(_, word)| word);
+        match word {
+            Some(word) => subcommands
+                .iter()
+                .find(|sub| of(sub).is_some_and(|sub| sub.as_bytes().eq_ignore_ascii_case(word))),
+            None => subcommands
+                .iter()
+                .find(|sub| of(sub).is_none())
+                .or(Some(self)),
+        }
+    }
+
     /// Whether a request of `argc` arguments, the name included, has the right length.
     #[inline]
     pub fn arity_ok(&self, argc: usize) -> bool {
@@ -135,13 +166,6 @@ impl Command {
             return Ok(KeyPositions::adjacent(1, 1));
         }
         self.keys.positions(self.name, argc, arg)
-    }
-
-    /// `encoding` for `object|encoding`; the whole name of a command that is no subcommand.
-    fn subcommand(&self) -> &'static str {
-        self.name
-            .split_once('|')
-            .map_or(self.name, |(_, subcommand)| subcommand)
     }
 }
 
@@ -181,7 +205,7 @@ mod tests {
     /// The promises of [`Command::keys`] rest on this: whoever breaks it wrote a wrong line.
     #[test]
     fn every_line_is_consistent() {
-        for command in all() {
+        for command in with_subcommands() {
             let fixed = match command.keys {
                 Keys::None => 0,
                 Keys::Range { first, last, step } => {
@@ -203,23 +227,6 @@ mod tests {
                 }
                 Keys::Script => 2,
                 Keys::Store(_) | Keys::Streams => 1,
-                Keys::Container(subcommands) => {
-                    for sub in subcommands {
-                        let (container, _) = sub.name.split_once('|').unwrap();
-                        assert_eq!(container, command.name);
-                        assert_eq!((sub.access, sub.policy), (command.access, command.policy));
-                        assert!(matches!(
-                            sub.keys,
-                            Keys::Range {
-                                first: 2,
-                                last: 2,
-                                step: 1
-                            }
-                        ));
-                        assert!(shortest(sub) > 2, "{}", sub.name);
-                    }
-                    1
-                }
             };
             assert!(
                 shortest(command) > fixed,
@@ -228,6 +235,81 @@ mod tests {
             );
             let routed = matches!(command.policy, Policy::Forward | Policy::Split(_));
             assert_eq!(routed, command.keys != Keys::None, "{}", command.name);
+        }
+    }
+
+    fn with_subcommands() -> impl Iterator<Item = &'static Command> {
+        all().iter().flat_map(|command| {
+            let subcommands = match command.policy {
+                Policy::Container(subcommands) => subcommands,
+                _ => &[],
+            };
+            std::iter::once(command).chain(subcommands)
+        })
+    }
+
+    #[test]
+    fn subcommands_belong_to_their_container() {
+        for container in all() {
+            assert!(!container.name.contains('|'), "{}", container.name);
+            let Policy::Container(subcommands) = container.policy else {
+                continue;
+            };
+            assert!(!subcommands.is_empty(), "{}", container.name);
+            assert!(
+                subcommands.is_sorted_by(|a, b| a.name < b.name),
+                "{}",
+                container.name
+            );
+            let mut alone = 0;
+            for sub in subcommands {
+                assert!(!matches!(sub.policy, Policy::Container(_)), "{}", sub.name);
+                let of = sub.name.split_once('|').map(|(container, _)| container);
+                if of.is_none() {
+                    alone += 1;
+                    assert_eq!(sub.arity, 1, "{}", sub.name);
+                } else {
+                    assert!(shortest(sub) > 1, "{}", sub.name);
+                }
+                assert_eq!(of.unwrap_or(sub.name), container.name);
+            }
+            let arity = if alone > 0 { -1 } else { -2 };
+            assert_eq!(container.arity, arity, "{}", container.name);
+        }
+    }
+
+    #[test]
+    fn a_container_resolves_to_its_subcommand() {
+        let resolved = |name: &[u8], word: Option<&[u8]>| {
+            lookup(name).unwrap().resolve(word).map(|found| found.name)
+        };
+        for (name, word, expected) in [
+            (&b"get"[..], Some(&b"encoding"[..]), Some("get")),
+            (b"get", None, Some("get")),
+            (b"object", Some(b"ENCOding"), Some("object|encoding")),
+            (b"object", Some(b"encodin"), None),
+            (b"object", Some(b"object"), None),
+            (b"object", Some(b""), None),
+            (b"object", Some(b"object|encoding"), None),
+            (b"object", None, Some("object")),
+            (b"COMMAND", Some(b"count"), Some("command|count")),
+            (b"command", Some(b"command"), None),
+        ] {
+            assert_eq!(resolved(name, word), expected);
+        }
+        let bare = lookup(b"command").unwrap().resolve(None).unwrap();
+        assert_eq!((bare.name, bare.policy), ("command", Policy::Anywhere));
+    }
+
+    #[test]
+    fn every_version_can_be_shown() {
+        for command in with_subcommands() {
+            for version in [command.since, command.offered] {
+                let number = version.rsplit(' ').next().unwrap();
+                let parts: Vec<_> = number.split('.').collect();
+                let right = parts.len() >= 2 && parts.iter().all(|part| part.parse::<u8>().is_ok());
+                assert!(right, "{}: {version}", command.name);
+            }
         }
     }
 

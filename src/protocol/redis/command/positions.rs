@@ -1,7 +1,5 @@
 //! The result of looking for a request's keys: where they are, or why that cannot be told.
 
-use super::Command;
-
 /// The argument indexes that are keys: evenly spaced ones and at most one more, a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPositions {
@@ -88,14 +86,4 @@ pub enum KeysError {
     UnbalancedStreams(&'static str),
     #[error("ERR '{0}' with BLOCK is refused: blocking commands are not supported")]
     Blocking(&'static str),
-    #[error("ERR unsupported subcommand of '{container}', the proxy knows: {}", names(.supported))]
-    Subcommand {
-        container: &'static str,
-        supported: &'static [Command],
-    },
-}
-
-fn names(subcommands: &[Command]) -> String {
-    let names: Vec<_> = subcommands.iter().map(Command::subcommand).collect();
-    names.join(", ")
 }

@@ -1,0 +1,97 @@
+//! Connections, transactions, publish/subscribe, cluster.
+
+use super::make::*;
+
+pub(super) const CONNECTION: &[Command] = &Class::Connection.of([
+    local("auth", "1.0.0", -2, Local::Auth),
+    container("client", "2.4.0", -2, CLIENT),
+    local("echo", "1.0.0", 2, Local::Echo),
+    local("hello", "6.0.0", -1, Local::Hello),
+    local("ping", "1.0.0", -1, Local::Ping),
+    local("quit", "1.0.0", -1, Local::Quit),
+    local("info", "1.0.0", -1, Local::Info),
+    local("reset", "6.2.0", 1, Local::Reset),
+    local("select", "1.0.0", 2, Local::Select),
+    // Transactions
+    refused("discard", "2.0.0", 1, Neither, TRANSACTIONS),
+    refused("exec", "1.2.0", 1, Neither, TRANSACTIONS),
+    refused("multi", "1.2.0", 1, Neither, TRANSACTIONS),
+    refused("unwatch", "2.2.0", 1, Neither, TRANSACTIONS),
+    refused("watch", "2.2.0", -2, Neither, TRANSACTIONS),
+    // Publish/subscribe
+    refused("psubscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
+    refused("publish", "2.0.0", 3, Neither, SUBSCRIPTIONS),
+    container("pubsub", "2.8.0", -2, PUBSUB),
+    refused("punsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
+    refused("spublish", "7.0.0", 3, Neither, SUBSCRIPTIONS),
+    refused("ssubscribe", "7.0.0", -2, Neither, SUBSCRIPTIONS),
+    refused("subscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
+    refused("sunsubscribe", "7.0.0", -1, Neither, SUBSCRIPTIONS),
+    refused("unsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
+    // Cluster
+    refused("asking", "3.0.0", 1, Neither, SHARED_CONNECTION),
+    container("cluster", "3.0.0", -2, CLUSTER),
+    refused("readonly", "3.0.0", 1, Neither, SHARED_CONNECTION),
+    refused("readwrite", "3.0.0", 1, Neither, SHARED_CONNECTION),
+]);
+
+const CLIENT: &[Command] = &Class::Connection.of([
+    refused("client|caching", "6.0.0", 3, Neither, TRACKING),
+    local("client|getname", "2.6.9", 2, Local::ClientGetName),
+    refused("client|getredir", "6.0.0", 2, Neither, TRACKING),
+    anywhere("client|help", "5.0.0", 2, Neither),
+    local("client|id", "5.0.0", 2, Local::ClientId),
+    refused("client|info", "6.2.0", 2, Neither, OTHER_CLIENTS),
+    refused("client|kill", "2.4.0", -3, Neither, OTHER_CLIENTS),
+    refused("client|list", "2.4.0", -2, Neither, OTHER_CLIENTS),
+    refused("client|no-evict", "7.0.0", 3, Neither, ADMIN),
+    refused("client|no-touch", "7.2.0", 3, Neither, SHARED_CONNECTION),
+    refused("client|pause", "2.9.50", -3, Neither, ADMIN),
+    refused("client|reply", "3.2.0", 3, Neither, REPLIES),
+    local("client|setinfo", "7.2.0", 4, Local::ClientSetInfo),
+    local("client|setname", "2.6.9", 3, Local::ClientSetName),
+    refused("client|tracking", "6.0.0", -3, Neither, TRACKING),
+    refused("client|trackinginfo", "6.2.0", 2, Neither, TRACKING),
+    refused("client|unblock", "5.0.0", -3, Neither, OTHER_CLIENTS),
+    refused("client|unpause", "6.2.0", 2, Neither, ADMIN),
+]);
+
+const PUBSUB: &[Command] = &Class::Connection.of([
+    refused("pubsub|channels", "2.8.0", -2, Neither, SUBSCRIPTIONS),
+    refused("pubsub|help", "6.2.0", 2, Neither, SUBSCRIPTIONS),
+    refused("pubsub|numpat", "2.8.0", 2, Neither, SUBSCRIPTIONS),
+    refused("pubsub|numsub", "2.8.0", -2, Neither, SUBSCRIPTIONS),
+    refused("pubsub|shardchannels", "7.0.0", -2, Neither, SUBSCRIPTIONS),
+    refused("pubsub|shardnumsub", "7.0.0", -2, Neither, SUBSCRIPTIONS),
+]);
+
+const CLUSTER: &[Command] = &Class::Connection.of([
+    refused("cluster|addslots", "3.0.0", -3, Neither, ADMIN),
+    refused("cluster|addslotsrange", "7.0.0", -4, Neither, ADMIN),
+    refused("cluster|bumpepoch", "3.0.0", 2, Neither, ADMIN),
+    refused("cluster|count-failure-reports", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|countkeysinslot", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|delslots", "3.0.0", -3, Neither, ADMIN),
+    refused("cluster|delslotsrange", "7.0.0", -4, Neither, ADMIN),
+    refused("cluster|failover", "3.0.0", -2, Neither, ADMIN),
+    refused("cluster|flushslots", "3.0.0", 2, Neither, ADMIN),
+    refused("cluster|forget", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|getkeysinslot", "3.0.0", 4, Neither, ADMIN),
+    refused("cluster|help", "5.0.0", 2, Neither, ADMIN),
+    refused("cluster|info", "3.0.0", 2, Neither, ADMIN),
+    refused("cluster|keyslot", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|links", "7.0.0", 2, Neither, ADMIN),
+    refused("cluster|meet", "3.0.0", -4, Neither, ADMIN),
+    refused("cluster|myid", "3.0.0", 2, Neither, ADMIN),
+    refused("cluster|myshardid", "7.2.0", 2, Neither, ADMIN),
+    refused("cluster|nodes", "3.0.0", 2, Neither, ADMIN),
+    refused("cluster|replicas", "5.0.0", 3, Neither, ADMIN),
+    refused("cluster|replicate", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|reset", "3.0.0", -2, Neither, ADMIN),
+    refused("cluster|saveconfig", "3.0.0", 2, Neither, ADMIN),
+    refused("cluster|set-config-epoch", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|setslot", "3.0.0", -4, Neither, ADMIN),
+    refused("cluster|shards", "7.0.0", 2, Neither, ADMIN),
+    refused("cluster|slaves", "3.0.0", 3, Neither, ADMIN),
+    refused("cluster|slots", "3.0.0", 2, Neither, ADMIN),
+]);

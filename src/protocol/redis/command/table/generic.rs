@@ -1,0 +1,75 @@
+//! Keys of any type, and scripts.
+
+use super::make::*;
+
+pub(super) const KEYS: &[Command] = &Class::Generic.of([
+    write("copy", "6.2.0", -3, TWO_KEYS),
+    split("del", "1.0.0", -2, Write, ALL_KEYS, Join::Sum),
+    read("dump", "2.6.0", 2, KEY),
+    split("exists", "1.0.0", -2, Read, ALL_KEYS, Join::Sum),
+    write("expire", "1.0.0", -3, KEY),
+    write("expireat", "1.2.0", -3, KEY),
+    read("expiretime", "7.0.0", 2, KEY),
+    refused("keys", "1.0.0", 2, Read, EVERY_SERVER),
+    refused("migrate", "2.6.0", -6, Write, ADMIN),
+    write("move", "1.0.0", 3, KEY),
+    container("object", "2.2.3", -2, OBJECT),
+    write("persist", "2.2.0", 2, KEY),
+    write("pexpire", "2.6.0", -3, KEY),
+    write("pexpireat", "2.6.0", -3, KEY),
+    read("pexpiretime", "7.0.0", 2, KEY),
+    read("pttl", "2.6.0", 2, KEY),
+    refused("randomkey", "1.0.0", 1, Read, EVERY_SERVER),
+    write("rename", "1.0.0", 3, TWO_KEYS),
+    write("renamenx", "1.0.0", 3, TWO_KEYS),
+    write("restore", "2.6.0", -4, KEY),
+    refused("scan", "2.8.0", -2, Read, EVERY_SERVER),
+    write("sort", "1.0.0", -2, SORT),
+    read("sort_ro", "7.0.0", -2, KEY),
+    split("touch", "3.2.1", -2, Read, ALL_KEYS, Join::Sum),
+    read("ttl", "1.0.0", 2, KEY),
+    read("type", "1.0.0", 2, KEY),
+    split("unlink", "4.0.0", -2, Write, ALL_KEYS, Join::Sum),
+    refused("wait", "3.0.0", 3, Neither, SHARED_CONNECTION),
+    refused("waitaof", "7.2.0", 4, Neither, SHARED_CONNECTION),
+]);
+
+pub(super) const SCRIPTS: &[Command] = &Class::Scripting.of([
+    neither("eval", "2.6.0", -3, Keys::Script),
+    read("eval_ro", "7.0.0", -3, Keys::Script),
+    neither("evalsha", "2.6.0", -3, Keys::Script),
+    read("evalsha_ro", "7.0.0", -3, Keys::Script),
+    neither("fcall", "7.0.0", -3, Keys::Script),
+    read("fcall_ro", "7.0.0", -3, Keys::Script),
+    container("function", "7.0.0", -2, FUNCTION),
+    container("script", "2.6.0", -2, SCRIPT),
+]);
+
+const OBJECT: &[Command] = &Class::Generic.of([
+    read("object|encoding", "2.2.3", 3, SUBJECT),
+    read("object|freq", "4.0.0", 3, SUBJECT),
+    anywhere("object|help", "6.2.0", 2, Neither),
+    read("object|idletime", "2.2.3", 3, SUBJECT),
+    read("object|refcount", "2.2.3", 3, SUBJECT),
+]);
+
+const FUNCTION: &[Command] = &Class::Scripting.of([
+    refused("function|delete", "7.0.0", 3, Write, EVERY_SERVER),
+    refused("function|dump", "7.0.0", 2, Neither, EVERY_SERVER),
+    refused("function|flush", "7.0.0", -2, Write, EVERY_SERVER),
+    refused("function|help", "7.0.0", 2, Neither, EVERY_SERVER),
+    refused("function|kill", "7.0.0", 2, Neither, EVERY_SERVER),
+    refused("function|list", "7.0.0", -2, Neither, EVERY_SERVER),
+    refused("function|load", "7.0.0", -3, Write, EVERY_SERVER),
+    refused("function|restore", "7.0.0", -3, Write, EVERY_SERVER),
+    refused("function|stats", "7.0.0", 2, Neither, EVERY_SERVER),
+]);
+
+const SCRIPT: &[Command] = &Class::Scripting.of([
+    refused("script|debug", "3.2.0", 3, Neither, EVERY_SERVER),
+    refused("script|exists", "2.6.0", -3, Neither, EVERY_SERVER),
+    refused("script|flush", "2.6.0", -2, Neither, EVERY_SERVER),
+    refused("script|help", "5.0.0", 2, Neither, EVERY_SERVER),
+    refused("script|kill", "2.6.0", 2, Neither, EVERY_SERVER),
+    refused("script|load", "2.6.0", 3, Neither, EVERY_SERVER),
+]);

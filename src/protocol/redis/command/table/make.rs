@@ -1,0 +1,135 @@
+//! What the lines of the table are made with.
+
+pub(super) use super::super::Access::{self, *};
+pub(super) use super::super::{Class, Command, Join, Keys, Local, Policy, Store};
+
+/// The release of Nuthatch that served the first commands as they are served now.
+const FIRST: &str = "0.1.0";
+
+// Why a command is refused.
+pub(super) const EVERY_SERVER: &str = "it would have to run on every server";
+pub(super) const BLOCKING: &str = "blocking commands are not supported";
+pub(super) const TRANSACTIONS: &str = "transactions are not supported";
+pub(super) const SUBSCRIPTIONS: &str = "publish/subscribe is not supported";
+pub(super) const TRACKING: &str = "client-side caching is not supported";
+pub(super) const REPLIES: &str = "every request has its reply here";
+pub(super) const OTHER_CLIENTS: &str = "the proxy keeps no list of its clients";
+pub(super) const SHARED_CONNECTION: &str =
+    "it concerns one connection to a server, and clients share those";
+pub(super) const ADMIN: &str = "server administration is not passed through the proxy";
+
+// Where the keys are.
+pub(super) const KEY: Keys = range(1, 1, 1);
+pub(super) const TWO_KEYS: Keys = range(1, 2, 1);
+pub(super) const ALL_KEYS: Keys = range(1, -1, 1);
+/// Each key is followed by its value.
+pub(super) const PAIRS: Keys = range(1, -1, 2);
+pub(super) const AFTER_OPERATION: Keys = range(2, -1, 1);
+/// The key after a subcommand.
+pub(super) const SUBJECT: Keys = range(2, 2, 1);
+pub(super) const NUMKEYS: Keys = Keys::Numkeys {
+    at: 1,
+    destination: None,
+};
+pub(super) const NUMKEYS_STORE: Keys = Keys::Numkeys {
+    at: 2,
+    destination: Some(1),
+};
+pub(super) const SORT: Keys = Keys::Store(&Store {
+    options: 2,
+    store: &["store"],
+    valued: &[("by", 1), ("get", 1), ("limit", 2)],
+});
+pub(super) const GEORADIUS: Keys = Keys::Store(&Store {
+    options: 6,
+    ..GEO_STORE
+});
+pub(super) const GEORADIUSBYMEMBER: Keys = Keys::Store(&Store {
+    options: 5,
+    ..GEO_STORE
+});
+const GEO_STORE: Store = Store {
+    options: 0,
+    store: &["store", "storedist"],
+    valued: &[("count", 1)],
+};
+
+const fn range(first: u8, last: i8, step: u8) -> Keys {
+    Keys::Range { first, last, step }
+}
+
+type Text = &'static str;
+
+/// A line without keys; `Class::of` fills in the class.
+const fn line(name: Text, since: Text, arity: i16, access: Access, policy: Policy) -> Command {
+    Command {
+        name,
+        arity,
+        access,
+        keys: Keys::None,
+        policy,
+        class: Class::Unknown,
+        since,
+        offered: FIRST,
+    }
+}
+
+const fn forward(name: Text, since: Text, arity: i16, access: Access, keys: Keys) -> Command {
+    Command {
+        keys,
+        ..line(name, since, arity, access, Policy::Forward)
+    }
+}
+
+pub(super) const fn read(name: Text, since: Text, arity: i16, keys: Keys) -> Command {
+    forward(name, since, arity, Read, keys)
+}
+
+pub(super) const fn write(name: Text, since: Text, arity: i16, keys: Keys) -> Command {
+    forward(name, since, arity, Write, keys)
+}
+
+pub(super) const fn neither(name: Text, since: Text, arity: i16, keys: Keys) -> Command {
+    forward(name, since, arity, Neither, keys)
+}
+
+pub(super) const fn split(
+    name: Text,
+    since: Text,
+    arity: i16,
+    access: Access,
+    keys: Keys,
+    join: Join,
+) -> Command {
+    Command {
+        keys,
+        ..line(name, since, arity, access, Policy::Split(join))
+    }
+}
+
+pub(super) const fn local(name: Text, since: Text, arity: i16, local: Local) -> Command {
+    line(name, since, arity, Neither, Policy::Local(local))
+}
+
+pub(super) const fn anywhere(name: Text, since: Text, arity: i16, access: Access) -> Command {
+    line(name, since, arity, access, Policy::Anywhere)
+}
+
+pub(super) const fn container(
+    name: Text,
+    since: Text,
+    arity: i16,
+    subcommands: &'static [Command],
+) -> Command {
+    line(name, since, arity, Neither, Policy::Container(subcommands))
+}
+
+pub(super) const fn refused(
+    name: Text,
+    since: Text,
+    arity: i16,
+    access: Access,
+    reason: Text,
+) -> Command {
+    line(name, since, arity, access, Policy::Refused(reason))
+}

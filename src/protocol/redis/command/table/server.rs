@@ -1,0 +1,103 @@
+//! Servers.
+
+use super::make::*;
+
+pub(super) const SERVER: &[Command] = &Class::Server.of([
+    container("acl", "6.0.0", -2, ACL),
+    refused("bgrewriteaof", "1.0.0", 1, Neither, ADMIN),
+    refused("bgsave", "1.0.0", -1, Neither, ADMIN),
+    container("command", "2.8.13", -1, COMMAND),
+    container("config", "2.0.0", -2, CONFIG),
+    refused("dbsize", "1.0.0", 1, Read, EVERY_SERVER),
+    refused("debug", "1.0.0", -2, Neither, ADMIN),
+    refused("failover", "6.2.0", -1, Neither, ADMIN),
+    refused("flushall", "1.0.0", -1, Write, EVERY_SERVER),
+    refused("flushdb", "1.0.0", -1, Write, EVERY_SERVER),
+    refused("lastsave", "1.0.0", 1, Neither, ADMIN),
+    container("latency", "2.8.13", -2, LATENCY),
+    anywhere("lolwut", "5.0.0", -1, Read),
+    container("memory", "4.0.0", -2, MEMORY),
+    container("module", "4.0.0", -2, MODULE),
+    refused("monitor", "1.0.0", 1, Neither, ADMIN),
+    refused("psync", "2.8.0", -3, Neither, ADMIN),
+    refused("replconf", "3.0.0", -1, Neither, ADMIN),
+    refused("replicaof", "5.0.0", 3, Neither, ADMIN),
+    refused("restore-asking", "3.0.0", -4, Write, ADMIN),
+    refused("role", "2.8.12", 1, Neither, ADMIN),
+    refused("save", "1.0.0", 1, Neither, ADMIN),
+    refused("shutdown", "1.0.0", -1, Neither, ADMIN),
+    refused("slaveof", "1.0.0", 3, Neither, ADMIN),
+    container("slowlog", "2.2.12", -2, SLOWLOG),
+    refused("swapdb", "4.0.0", 3, Write, EVERY_SERVER),
+    refused("sync", "1.0.0", 1, Neither, ADMIN),
+    anywhere("time", "2.6.0", 1, Neither),
+]);
+
+const ACL: &[Command] = &Class::Server.of([
+    refused("acl|cat", "6.0.0", -2, Neither, ADMIN),
+    refused("acl|deluser", "6.0.0", -3, Neither, ADMIN),
+    refused("acl|dryrun", "7.0.0", -4, Neither, ADMIN),
+    refused("acl|genpass", "6.0.0", -2, Neither, ADMIN),
+    refused("acl|getuser", "6.0.0", 3, Neither, ADMIN),
+    refused("acl|help", "6.0.0", 2, Neither, ADMIN),
+    refused("acl|list", "6.0.0", 2, Neither, ADMIN),
+    refused("acl|load", "6.0.0", 2, Neither, ADMIN),
+    refused("acl|log", "6.0.0", -2, Neither, ADMIN),
+    refused("acl|save", "6.0.0", 2, Neither, ADMIN),
+    refused("acl|setuser", "6.0.0", -3, Neither, ADMIN),
+    refused("acl|users", "6.0.0", 2, Neither, ADMIN),
+    refused("acl|whoami", "6.0.0", 2, Neither, ADMIN),
+]);
+
+const COMMAND: &[Command] = &Class::Server.of([
+    anywhere("command", "2.8.13", 1, Neither),
+    anywhere("command|count", "2.8.13", 2, Neither),
+    anywhere("command|docs", "7.0.0", -2, Neither),
+    anywhere("command|getkeys", "2.8.13", -4, Neither),
+    anywhere("command|getkeysandflags", "7.0.0", -4, Neither),
+    anywhere("command|help", "5.0.0", 2, Neither),
+    anywhere("command|info", "2.8.13", -2, Neither),
+    anywhere("command|list", "7.0.0", -2, Neither),
+]);
+
+const CONFIG: &[Command] = &Class::Server.of([
+    refused("config|get", "2.0.0", -3, Neither, ADMIN),
+    refused("config|help", "5.0.0", 2, Neither, ADMIN),
+    refused("config|resetstat", "2.0.0", 2, Neither, ADMIN),
+    refused("config|rewrite", "2.8.0", 2, Neither, ADMIN),
+    refused("config|set", "2.0.0", -4, Neither, ADMIN),
+]);
+
+const LATENCY: &[Command] = &Class::Server.of([
+    refused("latency|doctor", "2.8.13", 2, Neither, ADMIN),
+    refused("latency|graph", "2.8.13", 3, Neither, ADMIN),
+    refused("latency|help", "2.8.13", 2, Neither, ADMIN),
+    refused("latency|histogram", "7.0.0", -2, Neither, ADMIN),
+    refused("latency|history", "2.8.13", 3, Neither, ADMIN),
+    refused("latency|latest", "2.8.13", 2, Neither, ADMIN),
+    refused("latency|reset", "2.8.13", -2, Neither, ADMIN),
+]);
+
+const MEMORY: &[Command] = &Class::Server.of([
+    refused("memory|doctor", "4.0.0", 2, Neither, ADMIN),
+    anywhere("memory|help", "4.0.0", 2, Neither),
+    refused("memory|malloc-stats", "4.0.0", 2, Neither, ADMIN),
+    refused("memory|purge", "4.0.0", 2, Neither, ADMIN),
+    refused("memory|stats", "4.0.0", 2, Neither, ADMIN),
+    read("memory|usage", "4.0.0", -3, SUBJECT),
+]);
+
+const MODULE: &[Command] = &Class::Server.of([
+    refused("module|help", "5.0.0", 2, Neither, ADMIN),
+    refused("module|list", "4.0.0", 2, Neither, ADMIN),
+    refused("module|load", "4.0.0", -3, Neither, ADMIN),
+    refused("module|loadex", "7.0.0", -3, Neither, ADMIN),
+    refused("module|unload", "4.0.0", 3, Neither, ADMIN),
+]);
+
+const SLOWLOG: &[Command] = &Class::Server.of([
+    refused("slowlog|get", "2.2.12", -2, Neither, ADMIN),
+    refused("slowlog|help", "6.2.0", 2, Neither, ADMIN),
+    refused("slowlog|len", "2.2.12", 2, Neither, ADMIN),
+    refused("slowlog|reset", "2.2.12", 2, Neither, ADMIN),
+]);

@@ -1,0 +1,37 @@
+//! Streams.
+
+use super::make::*;
+
+pub(super) const STREAMS: &[Command] = &Class::Stream.of([
+    write("xack", "5.0.0", -4, KEY),
+    write("xadd", "5.0.0", -5, KEY),
+    write("xautoclaim", "6.2.0", -6, KEY),
+    write("xclaim", "5.0.0", -6, KEY),
+    write("xdel", "5.0.0", -3, KEY),
+    container("xgroup", "5.0.0", -2, XGROUP),
+    container("xinfo", "5.0.0", -2, XINFO),
+    read("xlen", "5.0.0", 2, KEY),
+    read("xpending", "5.0.0", -3, KEY),
+    read("xrange", "5.0.0", -4, KEY),
+    read("xread", "5.0.0", -4, Keys::Streams),
+    write("xreadgroup", "5.0.0", -7, Keys::Streams),
+    read("xrevrange", "5.0.0", -4, KEY),
+    write("xsetid", "5.0.0", -3, KEY),
+    write("xtrim", "5.0.0", -4, KEY),
+]);
+
+const XGROUP: &[Command] = &Class::Stream.of([
+    write("xgroup|create", "5.0.0", -5, SUBJECT),
+    write("xgroup|createconsumer", "6.2.0", 5, SUBJECT),
+    write("xgroup|delconsumer", "5.0.0", 5, SUBJECT),
+    write("xgroup|destroy", "5.0.0", 4, SUBJECT),
+    anywhere("xgroup|help", "5.0.0", 2, Neither),
+    write("xgroup|setid", "5.0.0", -5, SUBJECT),
+]);
+
+const XINFO: &[Command] = &Class::Stream.of([
+    read("xinfo|consumers", "5.0.0", 4, SUBJECT),
+    read("xinfo|groups", "5.0.0", 3, SUBJECT),
+    anywhere("xinfo|help", "5.0.0", 2, Neither),
+    read("xinfo|stream", "5.0.0", -3, SUBJECT),
+]);
