@@ -1,0 +1,83 @@
+//! Keys of every pool that nutcracker does not have.
+
+use super::super::slow;
+use super::super::value::boolean;
+use super::{BOOLEAN, KEY, MILLISECONDS, NUMBER_NOT_ZERO, OptionDoc, Rule, SIZE};
+use super::{bytes, from_1, milliseconds};
+
+pub(super) const OWN: &[OptionDoc] = &[
+    OptionDoc {
+        name: "max_request_bytes",
+        default: Some("1gb"),
+        unit: "bytes",
+        accepted: SIZE,
+        doc: "Largest request; a single argument is limited to 512mb besides, as in Redis.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.max_request_bytes = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "max_arguments",
+        default: Some("1048576"),
+        unit: "arguments",
+        accepted: NUMBER_NOT_ZERO,
+        doc: "Most arguments of a request, the command's name included.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| from_1(v).map(|n| s.limits.max_arguments = n.get())),
+        ..KEY
+    },
+    OptionDoc {
+        name: "client_pending_limit",
+        default: Some("65536"),
+        unit: "requests",
+        accepted: NUMBER_NOT_ZERO,
+        doc: "Unanswered requests of a client; at this many it is not read from until some are answered.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| from_1(v).map(|n| s.limits.client_pending_limit = n.get())),
+        ..KEY
+    },
+    OptionDoc {
+        name: "client_output_limit",
+        default: Some("1gb"),
+        unit: "bytes",
+        accepted: SIZE,
+        doc: "Replies waiting for a client that does not read; above half of it the client's requests \
+              are not read, above it the client is closed.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.client_output_limit = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "proxy_protocol",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "Each connection begins with a PROXY protocol header, version 1 or 2, and logs show the \
+              address in it. One without a header within 5 s is closed.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.proxy_protocol = on)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "slow_request_time",
+        default: Some("0"),
+        unit: "ms",
+        accepted: MILLISECONDS,
+        doc: "Log requests whose server took this long or longer; 0 logs none.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| {
+            milliseconds(v)
+                .map(|time| s.slow_requests.time = Some(time).filter(|time| !time.is_zero()))
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "slow_request_key",
+        default: Some("hash"),
+        accepted: "hash, key, none",
+        doc: "What that log shows of a request's first key: the hash of the part that is hashed, the \
+              key, or nothing.",
+        nutcracker: false,
+        rule: Rule::Value(slow::set_key),
+        ..KEY
+    },
+];
