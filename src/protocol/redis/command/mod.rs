@@ -5,12 +5,14 @@
 //! other module compares command names. It checks no values: arguments that are no keys are Redis's
 //! to judge. It routes nothing and builds no request.
 
+mod category;
 mod class;
 mod index;
 mod keys;
 mod positions;
 mod table;
 
+pub use category::Category;
 pub use class::Class;
 pub use keys::{Keys, Store};
 pub use positions::{KeyPositions, KeysError};
@@ -105,6 +107,17 @@ pub fn lookup(name: &[u8]) -> Option<&'static Command> {
 /// Every command, in the order of the table.
 pub fn all() -> &'static [Command] {
     &index::TABLE
+}
+
+/// Whatever can be named: the commands, each followed by its subcommands.
+pub fn every() -> impl Iterator<Item = &'static Command> {
+    all().iter().flat_map(|command| {
+        let below = match command.policy {
+            Policy::Container(below) => below,
+            _ => &[],
+        };
+        std::iter::once(command).chain(below)
+    })
 }
 
 impl Command {
@@ -205,7 +218,7 @@ mod tests {
     /// The promises of [`Command::keys`] rest on this: whoever breaks it wrote a wrong line.
     #[test]
     fn every_line_is_consistent() {
-        for command in with_subcommands() {
+        for command in every() {
             let fixed = match command.keys {
                 Keys::None => 0,
                 Keys::Range { first, last, step } => {
@@ -236,16 +249,6 @@ mod tests {
             let routed = matches!(command.policy, Policy::Forward | Policy::Split(_));
             assert_eq!(routed, command.keys != Keys::None, "{}", command.name);
         }
-    }
-
-    fn with_subcommands() -> impl Iterator<Item = &'static Command> {
-        all().iter().flat_map(|command| {
-            let subcommands = match command.policy {
-                Policy::Container(subcommands) => subcommands,
-                _ => &[],
-            };
-            std::iter::once(command).chain(subcommands)
-        })
     }
 
     #[test]
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn every_version_can_be_shown() {
-        for command in with_subcommands() {
+        for command in every() {
             for version in [command.since, command.offered] {
                 let number = version.rsplit(' ').next().unwrap();
                 let parts: Vec<_> = number.split('.').collect();
