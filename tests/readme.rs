@@ -39,7 +39,11 @@ fn the_table_of_keys_is_complete_and_right() {
         writeln!(
             table,
             "| `{}` | {default} | {} | {} | {}{new} |",
-            option.name, option.unit, option.accepted, option.doc
+            option.name,
+            option.unit,
+            // A column would end there.
+            option.accepted.replace('|', "\\|"),
+            option.doc
         )
         .expect("writing to a String");
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use nuthatch::config::{
-    Address, Config, Limits, Listen, PoolConfig, Secret, ServerConfig, SlowRequests,
+    Address, CommandRules, Config, Limits, Listen, PoolConfig, Secret, ServerConfig, SlowRequests,
 };
 use nuthatch::distribution::Distribution;
 use nuthatch::hash::Hash;
@@ -129,6 +129,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
         server_retry_timeout: RETRY,
         server_failure_limit: 2,
         slow_requests: SlowRequests::default(),
+        commands: CommandRules::default(),
         limits: Limits {
             max_request_bytes: 1 << 29,
             max_arguments: 1 << 20,

@@ -1,11 +1,11 @@
 //! The clients of one worker, from their bytes to requests on backend connections and back.
 //!
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
-//! answers those about the client's own connection, both with a `context.rs`; `pipeline.rs` keeps replies in
-//! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
-//! clients off, `leave.rs` those of a pool that a reload removed; `ebb.rs` tells when memory is to be given
-//! back; [`Front`] ties clients and backends of a worker together, `output.rs` is its side to the writer. All
-//! machines; the sockets are [`crate::worker`]'s.
+//! answers those about the client's own connection, both with a `context.rs`; `rules.rs` goes before where a
+//! pool has rules about commands; `pipeline.rs` keeps replies in order; `time.rs` measures how long requests
+//! take and `slow.rs` logs the slow ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a
+//! reload removed; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a
+//! worker together, `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
 
 #[cfg(test)]
 mod chaos_tests;
@@ -24,6 +24,7 @@ mod local;
 mod output;
 mod peer;
 mod pipeline;
+mod rules;
 mod session;
 mod slow;
 mod source;

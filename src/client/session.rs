@@ -19,10 +19,23 @@ impl Context<'_> {
     /// Decides over one request.
     #[inline]
     pub fn handle(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
-        let name = frame.arg(request.bytes(), 0);
-        let Some(mut command) = command::lookup(name) else {
-            return self.unknown(request.bytes(), frame);
-        };
+        if let Some(rules) = self.config.commands.rules() {
+            return self.handle_by_rules(rules, request, frame);
+        }
+        match command::lookup(frame.arg(request.bytes(), 0)) {
+            Some(command) => self.handle_as(command, request, frame),
+            None => self.unknown(request.bytes(), frame),
+        }
+    }
+
+    /// The request's command is, or is within, `command`.
+    #[inline]
+    pub(super) fn handle_as(
+        &mut self,
+        mut command: &'static Command,
+        request: Request<'_>,
+        frame: &ArrayFrame,
+    ) -> After {
         if let Policy::Container(_) = command.policy {
             match subcommand(command, request.bytes(), frame) {
                 Some(found) => command = found,
@@ -301,7 +314,7 @@ impl Context<'_> {
 
     /// Redis' words (`server.c`, `rejectCommandFormat`); HTTP ends the connection as there.
     #[cold]
-    fn unknown(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
+    pub(super) fn unknown(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
         let name = frame.arg(bytes, 0);
         if [&b"post"[..], b"host:"]
             .iter()

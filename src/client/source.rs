@@ -9,7 +9,7 @@ use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::{Limits, PoolConfig};
 use crate::protocol::redis::inline;
 use crate::protocol::redis::scan::{
-    Body, Frame, MAX_BULK, ProtocolError, RequestScanner, Scan, ScanLimits,
+    ArrayFrame, Body, Frame, MAX_BULK, ProtocolError, RequestScanner, Scan, ScanLimits,
 };
 use crate::protocol::redis::write;
 use crate::stats::PoolStats;
@@ -119,17 +119,25 @@ pub(super) fn handle_inline(
     if inline::encode(line, form)? == 0 {
         return Ok(After::Skip);
     }
+    Ok(match rescan(form) {
+        Some(array) => context.handle(Request::Borrowed(form), &array),
+        None => After::Skip,
+    })
+}
+
+/// The frame of a request that was made here, of what was within the limits.
+pub(super) fn rescan(form: &[u8]) -> Option<ArrayFrame> {
     let limits = ScanLimits {
         request: u64::MAX,
         arguments: u32::MAX,
         bulk: MAX_BULK,
         unauthenticated: false,
     };
-    match RequestScanner::default().scan(form, &limits)? {
-        Scan::Complete(Frame {
+    match RequestScanner::default().scan(form, &limits) {
+        Ok(Scan::Complete(Frame {
             body: Body::Array(array),
             ..
-        }) => Ok(context.handle(Request::Borrowed(form), &array)),
-        _ => Ok(After::Skip),
+        })) => Some(array),
+        _ => None,
     }
 }

@@ -62,6 +62,11 @@ impl Timing {
         self.slow_from = slow_from;
     }
 
+    /// What this worker counts of a pool.
+    pub fn stats(&self, pool: u16) -> &PoolStats {
+        &self.stats.pools[usize::from(pool)]
+    }
+
     /// A turn begins, in which requests of `pool` end, unless [`Timing::switch`] says otherwise.
     pub fn begin(&mut self, now: u32, pool: u16) {
         self.flush();

@@ -117,6 +117,8 @@ fn syntax_error(text: &str, error: &serde_yaml::Error) -> SyntaxError {
         reason += "; indent with spaces, YAML allows no tabs there";
     } else if source.contains("]:") {
         reason += "; an address in brackets needs quotes, as in '[::1]:6379'";
+    } else if source.contains('@') {
+        reason += "; what begins with '@' needs quotes, as in \"@admin\"";
     } else if source.contains(": *") {
         reason += "; '*' starts a YAML alias, to listen everywhere write 0.0.0.0";
     }

@@ -2,14 +2,16 @@
 //!
 //! [`load`] and [`parse`] are the way in. `file.rs` has the text as written (YAML with line numbers);
 //! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
-//! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of `servers`), `sentinel.rs`
-//! (the lists and mappings about Sentinel) and `value.rs` (one value); `traps.rs` warns of what is correct
-//! but hardly meant; `error.rs` words it all; `shown.rs` writes a configuration down again. `merge.rs` lays
-//! a file that was read again over the configuration that runs, `changes.rs` says what that changes,
-//! `current.rs` is what everybody may know of the configuration in use. Nothing here connects, listens or
-//! reads a clock; a name given to `listen` is resolved.
+//! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of
+//! `servers`), `sentinel.rs` (the lists and mappings about Sentinel), `commands.rs` (those about commands) and
+//! `value.rs` (one value); `traps.rs` warns of what is correct but hardly meant; `error.rs` words it all;
+//! `shown.rs` writes a configuration down again. `merge.rs` lays a file that was read again over the
+//! configuration that runs, `changes.rs` says what that changes, `current.rs` is what everybody may know of
+//! the configuration in use. Nothing here connects, listens or reads a clock; a name given to `listen` is
+//! resolved.
 
 mod changes;
+mod commands;
 mod current;
 mod error;
 mod file;
@@ -38,6 +40,7 @@ use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
 
 pub use changes::{Change, takes_effect};
+pub use commands::{CommandRules, Denial, Found, Rules};
 pub use current::{Current, InUse, Outcome};
 pub use error::{ConfigErrors, Problem, Severity};
 pub use merge::{MergeError, Merged, merge};
@@ -159,6 +162,7 @@ pub struct PoolConfig {
     /// Every connection has to begin with a PROXY protocol header.
     pub proxy_protocol: bool,
     pub slow_requests: SlowRequests,
+    pub commands: CommandRules,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,
     /// Ordered as [`Config::pools`], see [`PoolConfig::live`]. At least one.

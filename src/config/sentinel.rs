@@ -32,7 +32,7 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    fn new(line: usize, message: impl Into<String>) -> Mistake {
+    pub(super) fn new(line: usize, message: impl Into<String>) -> Mistake {
         Mistake {
             line,
             below: None,

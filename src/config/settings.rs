@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig, SlowRequests};
+use super::{
+    CommandRules, Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig, SlowRequests,
+};
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
 
@@ -28,6 +30,9 @@ pub(super) struct Settings {
     pub limits: Limits,
     pub proxy_protocol: bool,
     pub slow_requests: SlowRequests,
+    pub deny_commands: Vec<String>,
+    pub allow_commands: Vec<String>,
+    pub rename_commands: Vec<(String, Option<Secret>)>,
     /// Without sentinels if there are none.
     pub sentinel: SentinelConfig,
 }
@@ -53,6 +58,9 @@ impl Default for Settings {
             limits: Limits::default(),
             proxy_protocol: false,
             slow_requests: SlowRequests::default(),
+            deny_commands: Vec::new(),
+            allow_commands: Vec::new(),
+            rename_commands: Vec::new(),
             sentinel: SentinelConfig::new(Vec::new()),
         }
     }
@@ -88,6 +96,11 @@ impl Settings {
             limits: self.limits,
             proxy_protocol: self.proxy_protocol,
             slow_requests: self.slow_requests,
+            commands: CommandRules::new(
+                self.deny_commands,
+                self.allow_commands,
+                self.rename_commands,
+            ),
             sentinel: Some(self.sentinel).filter(|sentinel| !sentinel.sentinels.is_empty()),
             servers,
         }

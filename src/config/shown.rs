@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::options::{OPTIONS, OptionDoc, Rule};
-use super::{Config, Listen, PoolConfig, SentinelConfig, ServerConfig};
+use super::{Config, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig};
 
 /// What is shown of a secret.
 pub const MASK: &str = "********";
@@ -92,6 +92,9 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
         "proxy_protocol" => pool.proxy_protocol.into(),
         "slow_request_time" => millis(pool.slow_requests.time.unwrap_or_default()),
         "slow_request_key" => pool.slow_requests.key.name().into(),
+        "deny_commands" => words(&pool.commands.deny),
+        "allow_commands" => words(&pool.commands.allow),
+        "rename_commands" => renamed(&pool.commands.rename),
         "sentinels" => Value::Null,
         _ => return None,
     })
@@ -123,6 +126,22 @@ fn about_sentinel(key: &str, sentinel: &SentinelConfig) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+fn words(words: &[String]) -> Value {
+    match words {
+        [] => Value::Null,
+        words => words.into(),
+    }
+}
+
+fn renamed(names: &[(String, Option<Secret>)]) -> Value {
+    let shown = |new: &Option<Secret>| new.as_ref().map_or("", |_| MASK).into();
+    let names = names.iter().map(|(old, new)| (old.clone(), shown(new)));
+    match names.collect::<Map<String, Value>>() {
+        names if names.is_empty() => Value::Null,
+        names => names.into(),
+    }
 }
 
 fn listen(listen: &Listen) -> String {
@@ -182,6 +201,9 @@ full:
   client_pending_limit: 88
   client_output_limit: 3mb
   proxy_protocol: true
+  deny_commands: [ keys, "@dangerous" ]
+  allow_commands: [ "@all" ]
+  rename_commands: { config: sesame-config, flushall: "" }
   sentinels: [ "10.0.0.1:26379", "[::1]:26379" ]
   sentinel_auth: { username: watcher, password: sesame-sentinels }
   failover_hold: 11

@@ -83,6 +83,8 @@ pub struct PoolStats {
     pub client_requests: Counter,
     /// The same by class of command.
     pub commands: [Counter; COMMAND_CLASSES],
+    /// Those that `deny_commands` or `allow_commands` refused.
+    pub requests_denied: Counter,
     /// From the read of a request that went to servers to the reply in the client's buffer.
     pub latency: Histogram,
     /// Requests in `latency` that took `slow_request_time` or longer.

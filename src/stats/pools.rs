@@ -160,6 +160,11 @@ pub const POOL: &[PoolMetric] = &[
         |pool| &pool.commands[14],
     ),
     workers(
+        "requests_denied",
+        "# requests refused by deny_commands or allow_commands",
+        |pool| &pool.requests_denied,
+    ),
+    workers(
         "slow_requests",
         "# requests that took slow_request_time or longer",
         |pool| &pool.slow_requests,

@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Address, Config, Limits, Listen, PoolConfig, ServerConfig, SlowRequests};
+use crate::config::{
+    Address, CommandRules, Config, Limits, Listen, PoolConfig, ServerConfig, SlowRequests,
+};
 use crate::distribution::Distribution;
 use crate::hash::Hash;
 
@@ -37,6 +39,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
         server_retry_timeout: Duration::from_secs(30),
         server_failure_limit: 2,
         slow_requests: SlowRequests::default(),
+        commands: CommandRules::default(),
         limits: Limits {
             max_request_bytes: 1 << 29,
             max_arguments: 1 << 20,

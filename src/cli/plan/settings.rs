@@ -41,6 +41,8 @@ enum Shown {
     /// Its `Display` says no more than that there is one.
     Password(Secret),
     SentinelAuth(SentinelAuth),
+    /// As passwords: new names are not shown.
+    Renamed(Vec<(String, Option<Secret>)>),
 }
 
 impl fmt::Display for Shown {
@@ -53,6 +55,13 @@ impl fmt::Display for Shown {
                 Some(username) => write!(f, "(hidden) of user {username}"),
                 None => f.write_str("(hidden)"),
             },
+            Shown::Renamed(names) => {
+                let shown = names.iter().map(|(old, new)| match new {
+                    Some(_) => format!("{old}: (hidden)"),
+                    None => format!("{old}: \"\""),
+                });
+                f.write_str(&shown.collect::<Vec<_>>().join(", "))
+            }
         }
     }
 }
@@ -105,6 +114,21 @@ fn values(pool: &PoolConfig) -> Vec<(&'static str, Shown)> {
             ms(pool.slow_requests.time.unwrap_or_default()),
         ),
         ("slow_request_key", plain(pool.slow_requests.key.name())),
+        ("deny_commands", list(pool.commands.deny.iter().cloned())),
+        (
+            "allow_commands",
+            match list(pool.commands.allow.iter().cloned()) {
+                Shown::Absent => plain("all"),
+                list => list,
+            },
+        ),
+        (
+            "rename_commands",
+            match pool.commands.rename.is_empty() {
+                true => Shown::Absent,
+                false => Shown::Renamed(pool.commands.rename.clone()),
+            },
+        ),
         (
             "sentinels",
             list(sentinel.sentinels.iter().map(ToString::to_string)),
@@ -215,7 +239,8 @@ mod tests {
             if let Some(default) = option.default {
                 assert_eq!(shown(&settings, option.name), default, "{}", option.name);
             } else if !option.is_required() {
-                assert_eq!(shown(&settings, option.name), "none", "{}", option.name);
+                let shown = shown(&settings, option.name);
+                assert!(shown == "none" || shown == option.absent, "{}", option.name);
             }
         }
         assert_eq!(shown(&settings, "listen"), "127.0.0.1:22121");
@@ -226,7 +251,7 @@ mod tests {
         let settings = settings(
             "  hash_tag: \"{}\"\n  timeout: 400\n  redis_auth: hunter2\n  max_request_bytes: 5000\n  \
              hold_bytes: 3mb\n  sentinels:\n    - h:1\n    - '[::1]:2'\n  sentinel_auth: {username: u, \
-             password: hunter3}\n  sentinel_nat: {'a:1': 'b:2'}\n",
+             password: hunter3}\n  rename_commands: {GET: hunter4, SET: ''}\n  sentinel_nat: {'a:1': 'b:2'}\n",
         );
         for (key, value) in [
             ("hash_tag", "{}"),
@@ -234,6 +259,7 @@ mod tests {
             ("redis_auth", "(hidden)"),
             ("max_request_bytes", "5000"),
             ("hold_bytes", "3mb"),
+            ("rename_commands", "get: (hidden), set: \"\""),
             ("sentinels", "h:1, [::1]:2"),
             ("sentinel_auth", "(hidden) of user u"),
             ("sentinel_nat", "a:1: b:2"),

@@ -1,5 +1,6 @@
 //! Keys of every pool that nutcracker does not have.
 
+use super::super::commands;
 use super::super::slow;
 use super::super::value::boolean;
 use super::{BOOLEAN, KEY, MILLISECONDS, NUMBER_NOT_ZERO, OptionDoc, Rule, SIZE};
@@ -78,6 +79,41 @@ pub(super) const OWN: &[OptionDoc] = &[
               key, or nothing.",
         nutcracker: false,
         rule: Rule::Value(slow::set_key),
+        ..KEY
+    },
+    OptionDoc {
+        name: "deny_commands",
+        absent: "none",
+        accepted: commands::LIST_ACCEPTED,
+        doc: "Commands that clients may not use, as a list, even if allow_commands has them.",
+        nutcracker: false,
+        rule: Rule::Nested(|s, line, node| {
+            commands::deny(line, node).map(|list| s.deny_commands = list)
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "allow_commands",
+        absent: "all",
+        accepted: commands::LIST_ACCEPTED,
+        doc: "The only commands that clients may use, as a list; AUTH, HELLO, QUIT and RESET need not \
+              be named.",
+        nutcracker: false,
+        rule: Rule::Nested(|s, line, node| {
+            commands::allow(line, node).map(|list| s.allow_commands = list)
+        }),
+        ..KEY
+    },
+    OptionDoc {
+        name: "rename_commands",
+        absent: "none",
+        accepted: commands::RENAME_ACCEPTED,
+        doc: "Other names under which clients use commands, which are then unknown by their own. \
+              Servers get the own names.",
+        nutcracker: false,
+        rule: Rule::Nested(|s, line, node| {
+            commands::rename(line, node).map(|names| s.rename_commands = names)
+        }),
         ..KEY
     },
 ];

@@ -121,6 +121,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         pool.client_paused.set(tens + 9);
         pool.proxy_protocol_errors.set(tens + 16);
         pool.slow_requests.set(tens + 10);
+        pool.requests_denied.set(tens + 17);
         pool.max_request_bytes_hit.set(tens + 11);
         pool.max_arguments_hit.set(tens + 12);
         pool.client_pending_limit_hit.set(tens + 13);
@@ -224,7 +225,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
             "client_paused": 11_018, "output_limit_closed": 11_016, "protocol_errors": 11_014,
             "proxy_protocol_errors": 11_032,
             "sentinels_up": 15, "sentinels_known": 16, "listening": 25,
-            "slow_requests": 11_020,
+            "requests_denied": 11_034, "slow_requests": 11_020,
             "max_request_bytes_hit": 11_022, "max_arguments_hit": 11_024,
             "client_pending_limit_hit": 11_026, "client_output_limit_hit": 11_028,
             "max_memory_hit": 11_030, "client_connections_hit": 17, "open_files_hit": 18,
