@@ -238,7 +238,7 @@ impl Context<'_> {
     ) {
         let order = match join {
             Join::Array => self.scratch.groups.iter().map(|(_, part)| *part).collect(),
-            Join::Sum | Join::AllOk => Vec::new(),
+            _ => Vec::new(),
         };
         let count = self.scratch.parts.len();
         self.session.fragments += count as u64;

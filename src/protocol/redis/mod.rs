@@ -1,10 +1,13 @@
 //! RESP, the Redis protocol, versions 2 and 3.
 
 pub mod command;
+pub mod config_get;
+pub mod cursor;
+mod element;
 pub mod fragment;
-#[cfg(test)]
-mod fragment_tests;
+mod glob;
 pub mod handshake;
+pub mod info;
 pub mod inline;
 mod number;
 pub mod reply;

@@ -41,6 +41,19 @@ pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Text for people: verbatim, where the protocol has that.
+pub fn text(out: &mut Vec<u8>, resp: Resp, text: &str) {
+    match resp {
+        Resp::V2 => bulk(out, text.as_bytes()),
+        Resp::V3 => {
+            header(out, b'=', "txt:".len() as u64 + text.len() as u64);
+            out.extend_from_slice(b"txt:");
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
 pub fn integer(out: &mut Vec<u8>, n: i64) {
     out.push(b':');
     if n < 0 {

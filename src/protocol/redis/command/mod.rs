@@ -79,6 +79,32 @@ pub enum Join {
     Sum,
     /// `+OK` once every part said so.
     AllOk,
+    /// `+OK` if any part said so, whatever the others say; else an error that is not `-NOTBUSY`, if there is
+    /// one. For SCRIPT KILL: where nothing runs, nothing can be stopped.
+    AnyOk,
+    /// What all say alike.
+    Same,
+    /// The smallest of the integers.
+    Least,
+    /// The largest of the integers.
+    Greatest,
+    /// One that is no null, if there is one.
+    OneOf,
+    /// An array of the elements of all arrays.
+    Concat,
+    /// The same, equal elements once.
+    Union,
+    /// Arrays of integers, as long as each other: the smallest at each place.
+    EachLeast,
+    /// Arrays of the same names, each followed by an integer: the integers of each name added up.
+    SumOfEach,
+}
+
+impl Join {
+    /// May some of the parts be errors, and the joined reply none?
+    pub fn bears_errors(self) -> bool {
+        self == Join::AnyOk
+    }
 }
 
 /// The commands the proxy answers itself, because they concern the client's connection to it.

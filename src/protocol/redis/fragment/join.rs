@@ -1,0 +1,199 @@
+//! How replies become one, for each [`Join`].
+
+use std::collections::HashSet;
+
+use super::super::command::Join;
+use super::super::element::{Elements, integer, is_null, string};
+use super::super::reply::ReplyScanner;
+use super::super::write;
+use super::is_error;
+
+const OK: &[u8] = b"+OK\r\n";
+
+/// Appends what the `replies` of all parts make; `None` if they are not what servers answer to such a
+/// request. None of them is an error, unless the join bears that. `order`: see [`super::Gather`].
+pub(super) fn write(join: Join, order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    match join {
+        Join::Array => array(order, replies, out),
+        Join::Sum => sum(replies, out),
+        Join::AllOk => all_same(replies)
+            .filter(|reply| *reply == OK)
+            .map(|ok| out.extend_from_slice(ok)),
+        Join::AnyOk => any_ok(replies, out),
+        Join::Same => all_same(replies).map(|reply| out.extend_from_slice(reply)),
+        Join::Least => extreme(replies, Ord::min, out),
+        Join::Greatest => extreme(replies, Ord::max, out),
+        Join::OneOf => one_of(order, replies, out),
+        Join::Concat => concat(replies, out),
+        Join::Union => union(replies, out),
+        Join::EachLeast => each_least(replies, out),
+        Join::SumOfEach => sum_of_each(replies, out),
+    }
+}
+
+/// `None` if a part's reply is not an array with an element for each of its keys.
+fn array(order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut expected = vec![0usize; replies.len()];
+    for &part in order {
+        expected[usize::from(part)] += 1;
+    }
+    let mut cursors = Vec::with_capacity(replies.len());
+    for (reply, keys) in replies.iter().zip(expected) {
+        cursors.push(array_body(reply, keys)?);
+    }
+    out.reserve(replies.iter().map(|reply| reply.len()).sum());
+    write::array_header(out, order.len());
+    let mut scanner = ReplyScanner::default();
+    for &part in order {
+        let rest = &mut cursors[usize::from(part)];
+        let piece = scanner.scan(rest).ok().filter(|piece| piece.end)?;
+        let (element, behind) = rest.split_at(piece.len);
+        out.extend_from_slice(element);
+        *rest = behind;
+    }
+    cursors.iter().all(|rest| rest.is_empty()).then_some(())
+}
+
+/// What follows the header of an array of `elements` elements.
+fn array_body(reply: &[u8], elements: usize) -> Option<&[u8]> {
+    let end = memchr::memchr(b'\n', reply)? + 1;
+    let mut header = Vec::with_capacity(16);
+    write::array_header(&mut header, elements);
+    (reply[..end] == header[..]).then(|| &reply[end..])
+}
+
+fn sum(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut sum = 0i64;
+    for reply in replies {
+        sum = sum.checked_add(integer(reply)?)?;
+    }
+    write::integer(out, sum);
+    Some(())
+}
+
+fn extreme(replies: &[&[u8]], better: fn(i64, i64) -> i64, out: &mut Vec<u8>) -> Option<()> {
+    let mut best = integer(replies.first()?)?;
+    for reply in replies {
+        best = better(best, integer(reply)?);
+    }
+    write::integer(out, best);
+    Some(())
+}
+
+fn all_same<'a>(replies: &[&'a [u8]]) -> Option<&'a [u8]> {
+    let (&first, rest) = replies.split_first()?;
+    rest.iter().all(|reply| *reply == first).then_some(first)
+}
+
+fn any_ok(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    if replies.contains(&OK) {
+        out.extend_from_slice(OK);
+        return Some(());
+    }
+    if !replies.iter().all(|reply| is_error(reply)) {
+        return None;
+    }
+    let nothing_runs = |reply: &&&[u8]| reply.starts_with(b"-NOTBUSY ");
+    let error = replies.iter().find(|reply| !nothing_runs(reply));
+    out.extend_from_slice(error.or(replies.first())?);
+    Some(())
+}
+
+fn one_of(order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let preferred = order.iter().map(|part| replies[usize::from(*part)]);
+    let found = preferred.into_iter().find(|reply| !is_null(reply));
+    out.extend_from_slice(found.or(replies.first().copied())?);
+    Some(())
+}
+
+fn concat(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut count = 0usize;
+    let mut bodies = Vec::with_capacity(replies.len());
+    for reply in replies {
+        let elements = Elements::of(reply)?;
+        count = count.checked_add(elements.len())?;
+        bodies.push(elements.rest());
+    }
+    out.reserve(replies.iter().map(|reply| reply.len()).sum());
+    write::array_header(out, count);
+    bodies.iter().for_each(|body| out.extend_from_slice(body));
+    Some(())
+}
+
+fn union(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut seen = HashSet::new();
+    let mut all = Vec::new();
+    for reply in replies {
+        let elements = Elements::of(reply)?;
+        let len = elements.len();
+        let before = all.len();
+        all.extend(elements);
+        if all.len() - before != len {
+            return None;
+        }
+    }
+    all.retain(|element| seen.insert(*element));
+    write::array_header(out, all.len());
+    all.iter()
+        .for_each(|element| out.extend_from_slice(element));
+    Some(())
+}
+
+/// The integers of one reply that is an array of them.
+fn integers(reply: &[u8]) -> Option<Vec<i64>> {
+    let elements = Elements::of(reply)?;
+    let len = elements.len();
+    let integers: Vec<i64> = elements.map(integer).collect::<Option<_>>()?;
+    (integers.len() == len).then_some(integers)
+}
+
+fn each_least(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let (first, rest) = replies.split_first()?;
+    let mut least = integers(first)?;
+    for reply in rest {
+        let others = integers(reply)?;
+        if others.len() != least.len() {
+            return None;
+        }
+        for (least, other) in least.iter_mut().zip(others) {
+            *least = other.min(*least);
+        }
+    }
+    write::array_header(out, least.len());
+    least.iter().for_each(|&n| write::integer(out, n));
+    Some(())
+}
+
+/// The names of one reply and their numbers.
+fn counts(reply: &[u8]) -> Option<Vec<(&[u8], i64)>> {
+    let mut elements = Elements::of(reply)?;
+    let len = elements.len();
+    let mut counts = Vec::with_capacity(len / 2);
+    while let Some(name) = elements.next() {
+        counts.push((string(name)?, integer(elements.next()?)?));
+    }
+    (2 * counts.len() == len).then_some(counts)
+}
+
+fn sum_of_each(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let (first, rest) = replies.split_first()?;
+    let mut sums = counts(first)?;
+    for reply in rest {
+        let others = counts(reply)?;
+        if others.len() != sums.len() {
+            return None;
+        }
+        for (sum, (name, n)) in sums.iter_mut().zip(others) {
+            if name != sum.0 {
+                return None;
+            }
+            sum.1 = sum.1.checked_add(n)?;
+        }
+    }
+    write::array_header(out, 2 * sums.len());
+    for (name, n) in sums {
+        write::bulk(out, name);
+        write::integer(out, n);
+    }
+    Some(())
+}
