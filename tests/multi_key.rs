@@ -246,9 +246,22 @@ fn wrong_numbers_of_arguments_and_keys_are_refused_as_redis_does() {
             "{request:?}: {ours:?}"
         );
     }
+}
+
+#[test]
+fn scripts_without_keys_run_on_the_server_of_the_placeholder() {
+    let shards = Shards::start(3);
+    let mut client = shards.client();
+    let count = "return redis.call('INCR', 'placeholder')";
+    for (n, arguments) in [(1, ["0", "0"].as_slice()), (2, &["0"]), (3, &["0", "x"])] {
+        let request = [&["EVAL", count], arguments].concat();
+        assert_eq!(client.cmd(&request), Value::Int(n), "{request:?}");
+    }
+    assert_eq!(client.cmd(&["GET", "placeholder"]), Value::bulk("3"));
+    let sha = "0".repeat(40);
     assert_eq!(
-        client.cmd(&["EVAL", "return 1", "0"]).error(),
-        "ERR 'eval' needs at least one key here, to choose the server it runs on"
+        client.cmd(&["EVALSHA", &sha, "0"]).error(),
+        "NOSCRIPT No matching script. Please use EVAL."
     );
 }
 

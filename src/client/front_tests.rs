@@ -19,7 +19,7 @@ fn random_command(random: &mut fastrand::Rng, client: usize) -> Vec<Vec<u8>> {
     };
     let word = |text: &str| text.as_bytes().to_vec();
     let n = random.usize(1..8);
-    match random.u8(..12) {
+    match random.u8(..14) {
         0..3 => vec![word("SET"), key(random), value(random)],
         3..5 => vec![word("get"), key(random)],
         5 => [vec![word("MGET")], (0..n).map(|_| key(random)).collect()].concat(),
@@ -31,6 +31,14 @@ fn random_command(random: &mut fastrand::Rng, client: usize) -> Vec<Vec<u8>> {
         8 => [vec![word("exists")], (0..n).map(|_| key(random)).collect()].concat(),
         9 => vec![word("echo"), value(random)],
         10 => vec![word("PING")],
+        11 => {
+            let keys = (0..n).map(|_| key(random)).collect();
+            [vec![word("JSON.mget")], keys, vec![value(random)]].concat()
+        }
+        12 => {
+            let samples = (0..n).flat_map(|_| [key(random), value(random), value(random)]);
+            [vec![word("TS.MADD")], samples.collect()].concat()
+        }
         _ => match random.bool() {
             true => vec![word("lpush"), key(random), word("x")],
             false => vec![word("nonsense"), word("x")],

@@ -72,8 +72,11 @@ impl Context<'_> {
             Ok(positions) => positions,
             Err(error) => return self.error(&error),
         };
-        let first = positions.first().unwrap_or(0);
-        let key = frame.arg(bytes, first);
+        let key = match positions.first() {
+            Some(first) => frame.arg(bytes, first),
+            // A script that touches no key, or none that it told.
+            None => PLACEHOLDER,
+        };
         let server = self.backends.route(self.pool, key);
         if positions.len() > 1
             && self.config.distribution != Distribution::Random
@@ -183,27 +186,33 @@ impl Context<'_> {
             let server = self.backends.route(self.pool, first);
             return self.send(server, request, command);
         }
-        if let Err(failure) = self.group(bytes, frame, positions.step()) {
+        if let Err(failure) = self.group(bytes, frame, &positions) {
             return self.failure(&failure);
         }
         if let [only] = self.scratch.parts[..] {
             return self.send(Ok(only.server), request, command);
         }
-        self.send_parts(bytes, frame, command, join, positions.step());
+        self.send_parts(bytes, frame, command, join, &positions);
         After::Continue
     }
 
     /// Sorts the request's keys into parts, in the order of their servers' first key.
-    fn group(&mut self, bytes: &[u8], frame: &ArrayFrame, step: usize) -> Result<(), Failure> {
+    fn group(
+        &mut self,
+        bytes: &[u8],
+        frame: &ArrayFrame,
+        positions: &KeyPositions,
+    ) -> Result<(), Failure> {
         let scratch = &mut *self.scratch;
         scratch.groups.clear();
         scratch.groups.shrink_to(MOST_GROUPS_KEPT);
         scratch.parts.clear();
         scratch.part_of.clear();
         scratch.part_of.resize(self.config.servers.len(), NO_PART);
-        let mut args = frame.args(bytes);
-        args.next();
-        while let Some(key) = args.next() {
+        let step = positions.step();
+        let mut args = frame.args(bytes).skip(1);
+        for _ in 0..positions.len() {
+            let Some(key) = args.next() else { break };
             let end = match step {
                 1 => key.outer.end,
                 _ => args
@@ -227,15 +236,22 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// One sub-request per part: header and name first, then every key straight to its part's connection.
+    /// One sub-request per part: header and name first, then every key straight to its part's connection, then
+    /// what stands behind all the keys.
     fn send_parts(
         &mut self,
         bytes: &[u8],
         frame: &ArrayFrame,
         command: &Command,
         join: Join,
-        step: usize,
+        positions: &KeyPositions,
     ) {
+        let step = positions.step();
+        let behind = frame.argc - 1 - positions.len() * step;
+        let tail = match self.scratch.groups.last() {
+            Some((last, _)) if behind > 0 => &bytes[last.end..],
+            _ => &[],
+        };
         let order = match join {
             Join::Array => self.scratch.groups.iter().map(|(_, part)| *part).collect(),
             _ => Vec::new(),
@@ -254,7 +270,8 @@ impl Context<'_> {
             match self.connection(server) {
                 Ok(connection) => {
                     header.clear();
-                    write::array_header(&mut header, 1 + self.scratch.parts[part].keys * step);
+                    let keys = self.scratch.parts[part].keys;
+                    write::array_header(&mut header, 1 + keys * step + behind);
                     header.extend_from_slice(name);
                     self.backends.append(connection, &header, self.buffers);
                     self.scratch.parts[part].connection = Some(connection);
@@ -273,7 +290,7 @@ impl Context<'_> {
             if let Some(connection) = self.scratch.parts[part].connection {
                 let call = self.call(slot, part as u16, command);
                 self.backends
-                    .send(connection, call, &[], self.now.ms, self.buffers);
+                    .send(connection, call, tail, self.now.ms, self.buffers);
             }
         }
     }

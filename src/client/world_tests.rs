@@ -62,6 +62,26 @@ pub(super) fn execute(store: &mut Store, args: &[Vec<u8>], out: &mut Vec<u8>) {
             write::array_header(out, args.len() - 1);
             args[1..].iter().for_each(|key| value(store, key, out));
         }
+        // Each key's value with the path behind it.
+        b"json.mget" => {
+            let (path, keys) = args[1..].split_last().expect("a path");
+            write::array_header(out, keys.len());
+            for key in keys {
+                let value = store.get(key).map_or(&[][..], |value| value);
+                write::bulk(out, &[value, path].concat());
+            }
+        }
+        // Adds to the key's samples, and answers with the time or an error.
+        b"ts.madd" => {
+            write::array_header(out, args.len() / 3);
+            for sample in args[1..].chunks(3) {
+                match sample[2].first() {
+                    None => write::error(out, "TSDB: invalid value"),
+                    Some(_) => write::bulk(out, &sample[1]),
+                }
+                store.insert(sample[0].clone(), sample[2].clone());
+            }
+        }
         b"mset" => {
             for pair in args[1..].chunks(2) {
                 store.insert(pair[0].clone(), pair[1].clone());

@@ -135,29 +135,44 @@ pub const POOL: &[PoolMetric] = &[
         |pool| &pool.commands[9],
     ),
     workers(
+        "commands_array",
+        "# requests of commands about arrays",
+        |pool| &pool.commands[10],
+    ),
+    workers(
+        "commands_vectorset",
+        "# requests of commands about vector sets",
+        |pool| &pool.commands[11],
+    ),
+    workers(
+        "commands_module",
+        "# requests of commands about modules' own data, such as JSON documents",
+        |pool| &pool.commands[12],
+    ),
+    workers(
         "commands_scripting",
         "# requests of commands about scripts and functions",
-        |pool| &pool.commands[10],
+        |pool| &pool.commands[13],
     ),
     workers(
         "commands_connection",
         "# requests of commands about the client's own connection",
-        |pool| &pool.commands[11],
+        |pool| &pool.commands[14],
     ),
     workers(
         "commands_server",
         "# requests of commands about servers, such as TIME",
-        |pool| &pool.commands[12],
+        |pool| &pool.commands[15],
     ),
     workers(
         "commands_refused",
         "# requests of commands that are not offered",
-        |pool| &pool.commands[13],
+        |pool| &pool.commands[16],
     ),
     workers(
         "commands_unknown",
         "# requests of commands that Redis does not know",
-        |pool| &pool.commands[14],
+        |pool| &pool.commands[17],
     ),
     workers(
         "requests_denied",

@@ -18,6 +18,10 @@ pub enum Class {
     HyperLogLog,
     Geo,
     Stream,
+    Array,
+    VectorSet,
+    /// What modules bring along.
+    Module,
     /// Scripts and functions.
     Scripting,
     /// About the client's own connection; the proxy answers them.
@@ -31,7 +35,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 18] = [
         Class::Generic,
         Class::String,
         Class::Bitmap,
@@ -42,6 +46,9 @@ impl Class {
         Class::HyperLogLog,
         Class::Geo,
         Class::Stream,
+        Class::Array,
+        Class::VectorSet,
+        Class::Module,
         Class::Scripting,
         Class::Connection,
         Class::Server,
@@ -62,6 +69,9 @@ impl Class {
             Class::HyperLogLog => "hyperloglog",
             Class::Geo => "geo",
             Class::Stream => "stream",
+            Class::Array => "array",
+            Class::VectorSet => "vectorset",
+            Class::Module => "module",
             Class::Scripting => "scripting",
             Class::Connection => "connection",
             Class::Server => "server",
@@ -154,6 +164,9 @@ mod tests {
             ("pfdebug", Class::Refused),
             ("geoadd", Class::Geo),
             ("xadd", Class::Stream),
+            ("arset", Class::Array),
+            ("vadd", Class::VectorSet),
+            ("json.get", Class::Module),
             ("ping", Class::Connection),
             ("time", Class::Server),
             ("memory", Class::Server),

@@ -6,7 +6,7 @@
 use super::{Command, class, table::GROUPS};
 
 /// Four times the commands there are, so that nearly all lie in their home slot.
-const SLOTS: usize = 1024;
+const SLOTS: usize = 2048;
 
 /// Odd constants with evenly spread bits (the golden ratio's and xxHash64's second prime).
 const SPREAD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f];

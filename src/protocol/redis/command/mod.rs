@@ -17,7 +17,8 @@ pub use class::Class;
 pub use keys::{Keys, Store};
 pub use positions::{KeyPositions, KeysError};
 
-/// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice.
+/// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice, and every script
+/// without keys.
 pub const PLACEHOLDER: &[u8] = b"placeholder";
 
 /// One command, or one subcommand of a container such as OBJECT (`object|encoding`).
@@ -184,7 +185,7 @@ impl Command {
     /// `arg(i)` yields argument `i`, the name being 0. It is called with ascending indexes below
     /// `argc`, each at most once, so that it may walk the request with a cursor, and not at all where
     /// the positions do not depend on an argument. With `Forward` and `Split` the result holds at
-    /// least one key, with the other policies none.
+    /// least one key, save for scripts, which may have none; with the other policies it holds none.
     ///
     /// # Errors
     /// The request cannot be routed; the error's text is the reply.
@@ -256,15 +257,20 @@ mod tests {
                         back
                     })
                 }
-                Keys::Numkeys { at, destination } => {
+                Keys::Numkeys {
+                    at,
+                    destination,
+                    step,
+                } => {
+                    assert!(step >= 1, "{}", command.name);
                     assert!(
                         destination.is_none_or(|key| 1 <= key && key < at),
                         "{}",
                         command.name
                     );
-                    usize::from(at)
+                    usize::from(at) + usize::from(step) - 1
                 }
-                Keys::Script => 2,
+                Keys::Script => 1,
                 Keys::Store(_) | Keys::Streams => 1,
             };
             assert!(

@@ -74,8 +74,6 @@ pub enum KeysError {
     NotAnInteger,
     #[error("ERR numkeys should be greater than 0")]
     NoKeys,
-    #[error("ERR '{0}' needs at least one key here, to choose the server it runs on")]
-    ScriptWithoutKeys(&'static str),
     #[error("ERR Number of keys can't be greater than number of args")]
     TooManyKeys,
     #[error("ERR syntax error")]

@@ -72,4 +72,5 @@ const SCRIPT: &[Command] = &Class::Scripting.of([
     refused("script|help", "5.0.0", 2, Neither, EVERY_SERVER),
     refused("script|kill", "2.6.0", 2, Neither, EVERY_SERVER),
     refused("script|load", "2.6.0", 3, Neither, EVERY_SERVER),
+    refused("script|show", "Valkey 8.0.0", 3, Neither, EVERY_SERVER),
 ]);

@@ -24,16 +24,28 @@ pub(super) const TWO_KEYS: Keys = range(1, 2, 1);
 pub(super) const ALL_KEYS: Keys = range(1, -1, 1);
 /// Each key is followed by its value.
 pub(super) const PAIRS: Keys = range(1, -1, 2);
+/// Each key is followed by two values.
+pub(super) const TRIPLES: Keys = range(1, -1, 3);
+/// The last argument is for all keys.
+pub(super) const ALL_BUT_LAST: Keys = range(1, -2, 1);
 pub(super) const AFTER_OPERATION: Keys = range(2, -1, 1);
 /// The key after a subcommand.
 pub(super) const SUBJECT: Keys = range(2, 2, 1);
 pub(super) const NUMKEYS: Keys = Keys::Numkeys {
     at: 1,
     destination: None,
+    step: 1,
+};
+/// As many keys as the first argument says, each followed by its value.
+pub(super) const NUMPAIRS: Keys = Keys::Numkeys {
+    at: 1,
+    destination: None,
+    step: 2,
 };
 pub(super) const NUMKEYS_STORE: Keys = Keys::Numkeys {
     at: 2,
     destination: Some(1),
+    step: 1,
 };
 pub(super) const SORT: Keys = Keys::Store(&Store {
     options: 2,

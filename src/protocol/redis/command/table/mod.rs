@@ -2,10 +2,12 @@
 //! introduced a command are those `COMMAND` and `COMMAND DOCS` tell; `tests/commands.rs` compares them with a
 //! running server.
 
+mod arrays;
 mod collections;
 mod connection;
 mod generic;
 mod make;
+mod modules;
 mod server;
 mod streams;
 mod strings;
@@ -23,6 +25,12 @@ pub(super) const GROUPS: &[&[Command]] = &[
     strings::HYPERLOGLOGS,
     collections::GEOSPATIAL,
     streams::STREAMS,
+    arrays::ARRAYS,
+    arrays::VECTOR_SETS,
+    modules::JSON,
+    modules::SKETCHES,
+    modules::SEARCH,
+    modules::TIME_SERIES,
     generic::SCRIPTS,
     connection::CONNECTION,
     server::SERVER,

@@ -4,15 +4,18 @@ use super::make::*;
 
 pub(super) const SERVER: &[Command] = &Class::Server.of([
     container("acl", "6.0.0", -2, ACL),
+    container("backup", "8.10.0", -2, BACKUP),
     refused("bgrewriteaof", "1.0.0", 1, Neither, ADMIN),
     refused("bgsave", "1.0.0", -1, Neither, ADMIN),
     container("command", "2.8.13", -1, COMMAND),
+    container("commandlog", "Valkey 8.1.0", -2, COMMANDLOG),
     container("config", "2.0.0", -2, CONFIG),
     refused("dbsize", "1.0.0", 1, Read, EVERY_SERVER),
     refused("debug", "1.0.0", -2, Neither, ADMIN),
     refused("failover", "6.2.0", -1, Neither, ADMIN),
     refused("flushall", "1.0.0", -1, Write, EVERY_SERVER),
     refused("flushdb", "1.0.0", -1, Write, EVERY_SERVER),
+    container("hotkeys", "8.6.0", -2, HOTKEYS),
     refused("lastsave", "1.0.0", 1, Neither, ADMIN),
     container("latency", "2.8.13", -2, LATENCY),
     anywhere("lolwut", "5.0.0", -1, Read),
@@ -31,6 +34,7 @@ pub(super) const SERVER: &[Command] = &Class::Server.of([
     refused("swapdb", "4.0.0", 3, Write, EVERY_SERVER),
     refused("sync", "1.0.0", 1, Neither, ADMIN),
     anywhere("time", "2.6.0", 1, Neither),
+    refused("trimslots", "8.4.0", -5, Write, ADMIN),
 ]);
 
 const ACL: &[Command] = &Class::Server.of([
@@ -53,8 +57,8 @@ const COMMAND: &[Command] = &Class::Server.of([
     anywhere("command", "2.8.13", 1, Neither),
     anywhere("command|count", "2.8.13", 2, Neither),
     anywhere("command|docs", "7.0.0", -2, Neither),
-    anywhere("command|getkeys", "2.8.13", -4, Neither),
-    anywhere("command|getkeysandflags", "7.0.0", -4, Neither),
+    anywhere("command|getkeys", "2.8.13", -3, Neither),
+    anywhere("command|getkeysandflags", "7.0.0", -3, Neither),
     anywhere("command|help", "5.0.0", 2, Neither),
     anywhere("command|info", "2.8.13", -2, Neither),
     anywhere("command|list", "7.0.0", -2, Neither),
@@ -100,4 +104,29 @@ const SLOWLOG: &[Command] = &Class::Server.of([
     refused("slowlog|help", "6.2.0", 2, Neither, ADMIN),
     refused("slowlog|len", "2.2.12", 2, Neither, ADMIN),
     refused("slowlog|reset", "2.2.12", 2, Neither, ADMIN),
+]);
+
+const BACKUP: &[Command] = &Class::Server.of([
+    refused("backup|abort", "8.10.0", 2, Neither, ADMIN),
+    refused("backup|cleanup", "8.10.0", 2, Neither, ADMIN),
+    refused("backup|help", "8.10.0", 2, Neither, ADMIN),
+    refused("backup|list", "8.10.0", 2, Neither, ADMIN),
+    refused("backup|seal", "8.10.0", 2, Neither, ADMIN),
+    refused("backup|start", "8.10.0", 2, Neither, ADMIN),
+    refused("backup|status", "8.10.0", 2, Neither, ADMIN),
+]);
+
+const HOTKEYS: &[Command] = &Class::Server.of([
+    refused("hotkeys|get", "8.6.0", 2, Neither, ADMIN),
+    refused("hotkeys|help", "8.6.1", 2, Neither, ADMIN),
+    refused("hotkeys|reset", "8.6.0", 2, Neither, ADMIN),
+    refused("hotkeys|start", "8.6.0", -2, Neither, ADMIN),
+    refused("hotkeys|stop", "8.6.0", 2, Neither, ADMIN),
+]);
+
+const COMMANDLOG: &[Command] = &Class::Server.of([
+    refused("commandlog|get", "Valkey 8.1.0", -4, Neither, ADMIN),
+    refused("commandlog|help", "Valkey 8.1.0", 2, Neither, ADMIN),
+    refused("commandlog|len", "Valkey 8.1.0", 3, Neither, ADMIN),
+    refused("commandlog|reset", "Valkey 8.1.0", 3, Neither, ADMIN),
 ]);

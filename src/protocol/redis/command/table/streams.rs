@@ -4,13 +4,18 @@ use super::make::*;
 
 pub(super) const STREAMS: &[Command] = &Class::Stream.of([
     write("xack", "5.0.0", -4, KEY),
+    write("xackdel", "8.2.0", -6, KEY),
     write("xadd", "5.0.0", -5, KEY),
     write("xautoclaim", "6.2.0", -6, KEY),
+    write("xcfgset", "8.6.0", -2, KEY),
     write("xclaim", "5.0.0", -6, KEY),
     write("xdel", "5.0.0", -3, KEY),
+    write("xdelex", "8.2.0", -5, KEY),
     container("xgroup", "5.0.0", -2, XGROUP),
+    write("xidmprecord", "8.6.2", 5, KEY),
     container("xinfo", "5.0.0", -2, XINFO),
     read("xlen", "5.0.0", 2, KEY),
+    write("xnack", "8.8.0", -7, KEY),
     read("xpending", "5.0.0", -3, KEY),
     read("xrange", "5.0.0", -4, KEY),
     read("xread", "5.0.0", -4, Keys::Streams),
