@@ -27,7 +27,7 @@
 //!                    (split requests are joined first ......... protocol::redis::fragment)
 //! worker/shared.rs   the flusher writes every client that has something, once per turn
 //! ```
-//! A request that no server is asked for (PING, HELLO, an error) is answered by `client/local.rs` or
+//! A request that no server is asked for (PING, HELLO, an error) is answered by `client/local/` or
 //! `client/session.rs` into its slot.
 //!
 //! # The way of a change

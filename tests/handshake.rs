@@ -156,16 +156,24 @@ fn the_password_opens_in_every_form() {
 fn a_pool_without_password_says_so() {
     let shards = Shards::start(1);
     let mut client = shards.client();
+    assert_eq!(
+        client.cmd(&["AUTH", "x"]).error(),
+        "ERR Client sent AUTH, but no password is set"
+    );
+    // As in Redis, whose user `default` then takes any password; and whoever fails stays who he was.
+    let mut redis = shards.servers[0].client();
     for request in [
-        ["AUTH", "x"].as_slice(),
-        &["AUTH", "default", "x"],
-        &["HELLO", "3", "AUTH", "default", "x"],
+        ["AUTH", "default", "x"].as_slice(),
+        &["AUTH", "default", ""],
+        &["AUTH", "someone", "x"],
+        &["HELLO", "2", "AUTH", "someone", "x"],
     ] {
-        assert_eq!(
-            client.cmd(request).error(),
-            "ERR Client sent AUTH, but no password is set"
-        );
+        assert_eq!(client.cmd(request), redis.cmd(request), "{request:?}");
+        assert_eq!(client.cmd(&["PING"]), Value::Simple("PONG".into()));
     }
+    let hello = client.cmd(&["HELLO", "3", "AUTH", "default", "x", "SETNAME", "me"]);
+    assert_eq!(field(&hello, "proto"), Value::Int(3));
+    assert_eq!(client.cmd(&["CLIENT", "GETNAME"]), Value::bulk("me"));
     assert_eq!(client.cmd(&["PING"]), Value::Simple("PONG".into()));
 }
 

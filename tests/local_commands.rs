@@ -72,6 +72,63 @@ fn commands_about_the_connection() {
 }
 
 #[test]
+fn a_pool_looks_like_a_redis_that_is_alone() {
+    let shards = Shards::start(2);
+    let (mut client, mut redis) = (shards.client(), shards.servers[0].client());
+    for version in ["2", "3"] {
+        for client in [&mut client, &mut redis] {
+            assert!(!client.cmd(&["HELLO", version]).is_error());
+        }
+        for request in [
+            "CLUSTER INFO",
+            "cluster slots",
+            "CLUSTER SHARDS",
+            "CLUSTER HELP",
+            "CLUSTER KEYSLOT",
+            "CLUSTER NOPE",
+            "READONLY",
+            "READWRITE",
+            "ASKING",
+            "ROLE",
+            "MODULE LIST",
+            "SLOWLOG GET",
+            "SLOWLOG GET 10",
+            "SLOWLOG LEN",
+            "SLOWLOG RESET",
+            "SLOWLOG HELP",
+            "LATENCY LATEST",
+            "LATENCY HISTORY command",
+            "LATENCY RESET",
+            "LATENCY HISTOGRAM blpop",
+            "LATENCY HELP",
+            "ACL WHOAMI",
+            "ACL CAT",
+            "ACL CAT hyperloglog",
+            "ACL HELP",
+            "AUTH default anything",
+            "AUTH somebody anything",
+            "HELLO 2 AUTH somebody anything",
+            "PING",
+            "PING x",
+            "ECHO x",
+        ] {
+            let request: Vec<&str> = request.split(' ').collect();
+            for client in [&mut client, &mut redis] {
+                client.send(encode(&request));
+            }
+            let (ours, theirs) = (client.read_raw(), redis.read_raw());
+            let [ours, theirs] = [ours, theirs].map(|reply| reply.escape_ascii().to_string());
+            assert_eq!(ours, theirs, "{request:?} by version {version}");
+        }
+    }
+    assert_eq!(
+        client.cmd(&["ACL", "SETUSER", "x", "on"]).error(),
+        "ERR unsupported command 'acl|setuser': a pool has one user, whose rights are its \
+         deny_commands and allow_commands"
+    );
+}
+
+#[test]
 fn ping_and_echo_and_quit() {
     let shards = Shards::start(1);
     let mut client = shards.client();

@@ -1,6 +1,6 @@
 //! The clients of one worker, from their bytes to requests on backend connections and back.
 //!
-//! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local.rs`
+//! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local/`
 //! answers those about the client's own connection, both with a `context.rs`; `rules.rs` goes before where a
 //! pool has rules about commands; `pipeline.rs` keeps replies in order; `time.rs` measures how long requests
 //! take and `slow.rs` logs the slow ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a

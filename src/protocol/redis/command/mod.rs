@@ -108,7 +108,8 @@ impl Join {
     }
 }
 
-/// The commands the proxy answers itself, because they concern the client's connection to it.
+/// The commands the proxy answers itself: they concern the client's connection to it, or have the same answer
+/// whatever the servers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
     Ping,
@@ -123,6 +124,16 @@ pub enum Local {
     Hello,
     Info,
     Reset,
+    Role,
+    WhoAmI,
+    /// The answer of a Redis that is no part of a cluster.
+    ClusterDisabled,
+    Ok,
+    Zero,
+    /// An empty array.
+    NoElements,
+    /// An empty map.
+    NoPairs,
 }
 
 /// The command of this name in any ASCII case; `None` if Redis has no such command.

@@ -29,10 +29,10 @@ pub(super) const CONNECTION: &[Command] = &Class::Connection.of([
     refused("sunsubscribe", "7.0.0", -1, Neither, SUBSCRIPTIONS),
     refused("unsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
     // Cluster
-    refused("asking", "3.0.0", 1, Neither, SHARED_CONNECTION),
+    local("asking", "3.0.0", 1, Local::ClusterDisabled),
     container("cluster", "3.0.0", -2, CLUSTER),
-    refused("readonly", "3.0.0", 1, Neither, SHARED_CONNECTION),
-    refused("readwrite", "3.0.0", 1, Neither, SHARED_CONNECTION),
+    local("readonly", "3.0.0", 1, Local::ClusterDisabled),
+    local("readwrite", "3.0.0", 1, Local::ClusterDisabled),
     refused("clusterscan", "Valkey 9.1.0", -2, Read, EVERY_SERVER),
 ]);
 
@@ -80,7 +80,7 @@ const PUBSUB: &[Command] = &Class::Connection.of([
     refused("pubsub|shardnumsub", "7.0.0", -2, Neither, SUBSCRIPTIONS),
 ]);
 
-const CLUSTER: &[Command] = &Class::Connection.of([
+const CLUSTER: &[Command] = &Class::Connection.of(standalone([
     refused("cluster|addslots", "3.0.0", -3, Neither, ADMIN),
     refused("cluster|addslotsrange", "7.0.0", -4, Neither, ADMIN),
     refused("cluster|bumpepoch", "3.0.0", 2, Neither, ADMIN),
@@ -140,4 +140,4 @@ const CLUSTER: &[Command] = &Class::Connection.of([
         Neither,
         ADMIN,
     ),
-]);
+]));

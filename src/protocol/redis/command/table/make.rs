@@ -16,6 +16,8 @@ pub(super) const REPLIES: &str = "every request has its reply here";
 pub(super) const OTHER_CLIENTS: &str = "the proxy keeps no list of its clients";
 pub(super) const SHARED_CONNECTION: &str =
     "it concerns one connection to a server, and clients share those";
+pub(super) const ONE_USER: &str =
+    "a pool has one user, whose rights are its deny_commands and allow_commands";
 pub(super) const ADMIN: &str = "server administration is not passed through the proxy";
 
 // Where the keys are.
@@ -121,6 +123,16 @@ pub(super) const fn split(
 
 pub(super) const fn local(name: Text, since: Text, arity: i16, local: Local) -> Command {
     line(name, since, arity, Neither, Policy::Local(local))
+}
+
+/// Commands of clusters, all answered as by a Redis that is no part of one.
+pub(super) const fn standalone<const N: usize>(mut commands: [Command; N]) -> [Command; N] {
+    let mut at = 0;
+    while at < N {
+        commands[at].policy = Policy::Local(Local::ClusterDisabled);
+        at += 1;
+    }
+    commands
 }
 
 pub(super) const fn anywhere(name: Text, since: Text, arity: i16, access: Access) -> Command {

@@ -26,7 +26,7 @@ pub(super) const SERVER: &[Command] = &Class::Server.of([
     refused("replconf", "3.0.0", -1, Neither, ADMIN),
     refused("replicaof", "5.0.0", 3, Neither, ADMIN),
     refused("restore-asking", "3.0.0", -4, Write, ADMIN),
-    refused("role", "2.8.12", 1, Neither, ADMIN),
+    local("role", "2.8.12", 1, Local::Role),
     refused("save", "1.0.0", 1, Neither, ADMIN),
     refused("shutdown", "1.0.0", -1, Neither, ADMIN),
     refused("slaveof", "1.0.0", 3, Neither, ADMIN),
@@ -38,19 +38,19 @@ pub(super) const SERVER: &[Command] = &Class::Server.of([
 ]);
 
 const ACL: &[Command] = &Class::Server.of([
-    refused("acl|cat", "6.0.0", -2, Neither, ADMIN),
-    refused("acl|deluser", "6.0.0", -3, Neither, ADMIN),
-    refused("acl|dryrun", "7.0.0", -4, Neither, ADMIN),
-    refused("acl|genpass", "6.0.0", -2, Neither, ADMIN),
-    refused("acl|getuser", "6.0.0", 3, Neither, ADMIN),
-    refused("acl|help", "6.0.0", 2, Neither, ADMIN),
-    refused("acl|list", "6.0.0", 2, Neither, ADMIN),
-    refused("acl|load", "6.0.0", 2, Neither, ADMIN),
-    refused("acl|log", "6.0.0", -2, Neither, ADMIN),
-    refused("acl|save", "6.0.0", 2, Neither, ADMIN),
-    refused("acl|setuser", "6.0.0", -3, Neither, ADMIN),
-    refused("acl|users", "6.0.0", 2, Neither, ADMIN),
-    refused("acl|whoami", "6.0.0", 2, Neither, ADMIN),
+    anywhere("acl|cat", "6.0.0", -2, Neither),
+    refused("acl|deluser", "6.0.0", -3, Neither, ONE_USER),
+    refused("acl|dryrun", "7.0.0", -4, Neither, ONE_USER),
+    anywhere("acl|genpass", "6.0.0", -2, Neither),
+    refused("acl|getuser", "6.0.0", 3, Neither, ONE_USER),
+    anywhere("acl|help", "6.0.0", 2, Neither),
+    refused("acl|list", "6.0.0", 2, Neither, ONE_USER),
+    refused("acl|load", "6.0.0", 2, Neither, ONE_USER),
+    refused("acl|log", "6.0.0", -2, Neither, ONE_USER),
+    refused("acl|save", "6.0.0", 2, Neither, ONE_USER),
+    refused("acl|setuser", "6.0.0", -3, Neither, ONE_USER),
+    refused("acl|users", "6.0.0", 2, Neither, ONE_USER),
+    local("acl|whoami", "6.0.0", 2, Local::WhoAmI),
 ]);
 
 const COMMAND: &[Command] = &Class::Server.of([
@@ -72,14 +72,16 @@ const CONFIG: &[Command] = &Class::Server.of([
     refused("config|set", "2.0.0", -4, Neither, ADMIN),
 ]);
 
+// The proxy has no slow log and no latency monitor of its own, and says what a Redis says where these are
+// empty: programs that look everywhere ask for them.
 const LATENCY: &[Command] = &Class::Server.of([
     refused("latency|doctor", "2.8.13", 2, Neither, ADMIN),
     refused("latency|graph", "2.8.13", 3, Neither, ADMIN),
-    refused("latency|help", "2.8.13", 2, Neither, ADMIN),
-    refused("latency|histogram", "7.0.0", -2, Neither, ADMIN),
-    refused("latency|history", "2.8.13", 3, Neither, ADMIN),
-    refused("latency|latest", "2.8.13", 2, Neither, ADMIN),
-    refused("latency|reset", "2.8.13", -2, Neither, ADMIN),
+    anywhere("latency|help", "2.8.13", 2, Neither),
+    local("latency|histogram", "7.0.0", -2, Local::NoPairs),
+    local("latency|history", "2.8.13", 3, Local::NoElements),
+    local("latency|latest", "2.8.13", 2, Local::NoElements),
+    local("latency|reset", "2.8.13", -2, Local::Zero),
 ]);
 
 const MEMORY: &[Command] = &Class::Server.of([
@@ -92,18 +94,18 @@ const MEMORY: &[Command] = &Class::Server.of([
 ]);
 
 const MODULE: &[Command] = &Class::Server.of([
-    refused("module|help", "5.0.0", 2, Neither, ADMIN),
-    refused("module|list", "4.0.0", 2, Neither, ADMIN),
+    anywhere("module|help", "5.0.0", 2, Neither),
+    anywhere("module|list", "4.0.0", 2, Neither),
     refused("module|load", "4.0.0", -3, Neither, ADMIN),
     refused("module|loadex", "7.0.0", -3, Neither, ADMIN),
     refused("module|unload", "4.0.0", 3, Neither, ADMIN),
 ]);
 
 const SLOWLOG: &[Command] = &Class::Server.of([
-    refused("slowlog|get", "2.2.12", -2, Neither, ADMIN),
-    refused("slowlog|help", "6.2.0", 2, Neither, ADMIN),
-    refused("slowlog|len", "2.2.12", 2, Neither, ADMIN),
-    refused("slowlog|reset", "2.2.12", 2, Neither, ADMIN),
+    local("slowlog|get", "2.2.12", -2, Local::NoElements),
+    anywhere("slowlog|help", "6.2.0", 2, Neither),
+    local("slowlog|len", "2.2.12", 2, Local::Zero),
+    local("slowlog|reset", "2.2.12", 2, Local::Ok),
 ]);
 
 const BACKUP: &[Command] = &Class::Server.of([

@@ -1,0 +1,89 @@
+//! Commands that are answered without a server: those about the client's own connection, and those to which
+//! every pool has the same answer.
+
+mod client;
+mod login;
+mod standalone;
+
+use super::context::{After, Context};
+use crate::protocol::redis::command::Local;
+use crate::protocol::redis::scan::ArrayFrame;
+use crate::protocol::redis::write;
+use client::{get_name, set_info, set_name_to};
+use login::{auth, hello, reset};
+use standalone::{info, role};
+
+/// The Redis release whose commands the table knows; clients ask for it to choose their features.
+const REDIS_VERSION: &str = "7.0.0";
+
+/// The one user of a pool.
+const USER: &[u8] = b"default";
+
+const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
+
+pub(super) fn handle(
+    context: &mut Context<'_>,
+    local: Local,
+    request: &[u8],
+    frame: &ArrayFrame,
+) -> After {
+    // Bounded: the longest of these commands takes few arguments, the rest cannot matter.
+    let args: Vec<&[u8]> = frame.args(request).take(16).map(|arg| arg.bytes).collect();
+    match local {
+        Local::Ping => ping(context, &args),
+        Local::Echo => context.answer(|out| write::bulk(out, args[1])),
+        Local::Quit => {
+            context.answer(|out| write::simple(out, "OK"));
+            After::Close
+        }
+        Local::Auth => auth(context, &args),
+        Local::Select => select(context, args[1]),
+        Local::ClientGetName => get_name(context),
+        Local::ClientId => integer(context, context.session.id as i64),
+        Local::ClientSetInfo => set_info(context, args[2], args[3]),
+        Local::ClientSetName => set_name_to(context, args[2]),
+        Local::Hello => hello(context, &args),
+        Local::Info => info(context),
+        Local::Reset => reset(context),
+        Local::Role => role(context),
+        Local::WhoAmI => context.answer(|out| write::bulk(out, USER)),
+        Local::ClusterDisabled => context.error(CLUSTER_DISABLED),
+        Local::Ok => ok(context),
+        Local::Zero => integer(context, 0),
+        Local::NoElements => context.answer(|out| write::array_header(out, 0)),
+        Local::NoPairs => {
+            let resp = context.session.resp;
+            context.answer(|out| write::map_header(out, resp, 0))
+        }
+    }
+}
+
+fn integer(context: &mut Context<'_>, n: i64) -> After {
+    context.answer(|out| write::integer(out, n))
+}
+
+fn ok(context: &mut Context<'_>) -> After {
+    context.answer(|out| write::simple(out, "OK"))
+}
+
+fn ping(context: &mut Context<'_>, args: &[&[u8]]) -> After {
+    match args {
+        [_] => context.answer(|out| write::simple(out, "PONG")),
+        [_, message] => context.answer(|out| write::bulk(out, message)),
+        _ => context.error("ERR wrong number of arguments for 'ping' command"),
+    }
+}
+
+fn select(context: &mut Context<'_>, index: &[u8]) -> After {
+    let wanted = std::str::from_utf8(index)
+        .ok()
+        .and_then(|text| text.parse::<i64>().ok());
+    let only = context.config.redis_db;
+    match wanted {
+        Some(wanted) if wanted == i64::from(only) => ok(context),
+        Some(_) => context.error(&format!(
+            "ERR DB index is out of range: this pool serves database {only} only"
+        )),
+        None => context.error("ERR value is not an integer or out of range"),
+    }
+}
