@@ -50,6 +50,18 @@ fn bash_completes_options_and_sub_commands() {
 }
 
 #[test]
+fn the_commands_are_printed() {
+    let output = generate(&["commands"]);
+    assert!(output.status.success());
+    let page = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(page.starts_with("# Commands\n"), "{page}");
+    assert!(
+        page.contains("\n| `OBJECT ENCODING` | sent to its server | 2.2.3 | 0.1.0 |\n"),
+        "{page}"
+    );
+}
+
+#[test]
 fn pages_are_written_where_they_are_wanted() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let out = directory.path().to_str().expect("UTF-8");

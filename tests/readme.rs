@@ -54,6 +54,19 @@ fn the_table_of_keys_is_complete_and_right() {
 }
 
 #[test]
+fn the_page_of_commands_follows_from_their_table() {
+    let written = include_str!("../docs/commands.md");
+    let page = nuthatch::protocol::redis::command::page();
+    let mut lines = page.lines().zip(written.lines());
+    let differs = lines.find(|(ours, written)| ours != written);
+    assert!(
+        page == written,
+        "docs/commands.md is old, write it again: cargo run -- generate commands > docs/commands.md\n\
+         first difference: {differs:?}"
+    );
+}
+
+#[test]
 fn the_table_of_options_names_those_the_program_takes() {
     let output = Command::new(support::Proxy::binary())
         .arg("--help")

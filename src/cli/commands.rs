@@ -49,7 +49,7 @@ pub enum Command {
     #[command(args_override_self = true)]
     Reload(ReloadArguments),
 
-    /// Print shell completions, or write manual pages
+    /// Print shell completions or the list of commands, or write manual pages
     Generate(GenerateArguments),
 }
 

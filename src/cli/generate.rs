@@ -1,5 +1,5 @@
 //! `nuthatch generate`: shell completions and manual pages, made from the definition of the command line so
-//! that they cannot disagree with it. Packages and images are built with it.
+//! that they cannot disagree with it, and the page about commands, made from their table. Packages and images are built with it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::arguments::{AFTER_HELP, Arguments, PROGRAM};
 use crate::config::OPTIONS;
+use crate::protocol::redis::command;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct GenerateArguments {
@@ -38,6 +39,14 @@ pub enum What {
         help: Option<bool>,
     },
 
+    /// Print what becomes of each command of Redis, as a page of Markdown
+    #[command(args_override_self = true)]
+    Commands {
+        /// Print this help and exit
+        #[arg(short = 'h', long, action = ArgAction::Help)]
+        help: Option<bool>,
+    },
+
     /// Write the manual pages, one of the program and one of each sub-command
     #[command(args_override_self = true)]
     Man {
@@ -54,6 +63,7 @@ pub enum What {
 pub fn run(arguments: &GenerateArguments) -> ExitCode {
     match &arguments.what {
         What::Completions { shell, .. } => super::print(&completions(*shell)),
+        What::Commands { .. } => super::print(&command::page()),
         What::Man { out, .. } => match write_pages(out) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -1,7 +1,7 @@
 //! Kinds of commands, for counting: the groups of Redis' documentation (`COMMAND DOCS`), so far as the proxy
 //! offers them.
 
-use super::{Command, Policy};
+use super::{Command, Group, Policy};
 
 /// What a request is counted as. Refused commands are [`Class::Refused`], whatever they are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,13 +107,13 @@ const fn all_refused(subcommands: &[Command]) -> bool {
 }
 
 /// All of `groups` behind each other; `N` is how many that are.
-pub(super) const fn concat<const N: usize>(groups: &[&[Command]]) -> [Command; N] {
-    let mut all = [groups[0][0]; N];
+pub(super) const fn concat<const N: usize>(groups: &[Group]) -> [Command; N] {
+    let mut all = [groups[0].commands[0]; N];
     let (mut group, mut at) = (0, 0);
     while group < groups.len() {
         let mut member = 0;
-        while member < groups[group].len() {
-            all[at] = groups[group][member];
+        while member < groups[group].commands.len() {
+            all[at] = groups[group].commands[member];
             (member, at) = (member + 1, at + 1);
         }
         group += 1;
@@ -123,10 +123,10 @@ pub(super) const fn concat<const N: usize>(groups: &[&[Command]]) -> [Command; N
 }
 
 /// How many commands are in all of `groups`.
-pub(super) const fn count(groups: &[&[Command]]) -> usize {
+pub(super) const fn count(groups: &[Group]) -> usize {
     let (mut group, mut sum) = (0, 0);
     while group < groups.len() {
-        sum += groups[group].len();
+        sum += groups[group].commands.len();
         group += 1;
     }
     sum

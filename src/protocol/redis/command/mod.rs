@@ -9,12 +9,14 @@ mod category;
 mod class;
 mod index;
 mod keys;
+mod page;
 mod positions;
 mod table;
 
 pub use category::Category;
 pub use class::Class;
 pub use keys::{Keys, Store};
+pub use page::page;
 pub use positions::{KeyPositions, KeysError};
 
 /// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice, and every script
@@ -41,6 +43,18 @@ pub struct Command {
     pub since: &'static str,
     /// The version of Nuthatch since which it is treated as it is now.
     pub offered: &'static str,
+}
+
+/// Commands that belong together.
+pub struct Group {
+    pub title: &'static str,
+    pub commands: &'static [Command],
+}
+
+impl Group {
+    const fn new(title: &'static str, commands: &'static [Command]) -> Group {
+        Group { title, commands }
+    }
 }
 
 /// The `readonly` and `write` flags of `COMMAND`. A container has none, its subcommands do.

@@ -12,13 +12,17 @@ pub(super) const CONNECTION: &[Command] = &Class::Connection.of([
     local("info", "1.0.0", -1, Local::Info),
     local("reset", "6.2.0", 1, Local::Reset),
     local("select", "1.0.0", 2, Local::Select),
-    // Transactions
+]);
+
+pub(super) const TRANSACTION: &[Command] = &Class::Connection.of([
     refused("discard", "2.0.0", 1, Neither, TRANSACTIONS),
     refused("exec", "1.2.0", 1, Neither, TRANSACTIONS),
     refused("multi", "1.2.0", 1, Neither, TRANSACTIONS),
     refused("unwatch", "2.2.0", 1, Neither, TRANSACTIONS),
     refused("watch", "2.2.0", -2, Neither, TRANSACTIONS),
-    // Publish/subscribe
+]);
+
+pub(super) const PUBLISHING: &[Command] = &Class::Connection.of([
     refused("psubscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
     refused("publish", "2.0.0", 3, Neither, SUBSCRIPTIONS),
     container("pubsub", "2.8.0", -2, PUBSUB),
@@ -28,7 +32,9 @@ pub(super) const CONNECTION: &[Command] = &Class::Connection.of([
     refused("subscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
     refused("sunsubscribe", "7.0.0", -1, Neither, SUBSCRIPTIONS),
     refused("unsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
-    // Cluster
+]);
+
+pub(super) const CLUSTERING: &[Command] = &Class::Connection.of([
     local("asking", "3.0.0", 1, Local::ClusterDisabled),
     container("cluster", "3.0.0", -2, CLUSTER),
     local("readonly", "3.0.0", 1, Local::ClusterDisabled),

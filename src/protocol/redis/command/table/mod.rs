@@ -12,26 +12,29 @@ mod server;
 mod streams;
 mod strings;
 
-use super::Command;
+use super::Group;
 
-pub(super) const GROUPS: &[&[Command]] = &[
-    generic::KEYS,
-    strings::STRINGS,
-    strings::BITMAPS,
-    collections::HASHES,
-    collections::LISTS,
-    collections::SETS,
-    collections::SORTED_SETS,
-    strings::HYPERLOGLOGS,
-    collections::GEOSPATIAL,
-    streams::STREAMS,
-    arrays::ARRAYS,
-    arrays::VECTOR_SETS,
-    modules::JSON,
-    modules::SKETCHES,
-    modules::SEARCH,
-    modules::TIME_SERIES,
-    generic::SCRIPTS,
-    connection::CONNECTION,
-    server::SERVER,
+pub(super) const GROUPS: &[Group] = &[
+    Group::new("Keys of any type", generic::KEYS),
+    Group::new("Strings", strings::STRINGS),
+    Group::new("Bitmaps", strings::BITMAPS),
+    Group::new("Hashes", collections::HASHES),
+    Group::new("Lists", collections::LISTS),
+    Group::new("Sets", collections::SETS),
+    Group::new("Sorted sets", collections::SORTED_SETS),
+    Group::new("HyperLogLogs", strings::HYPERLOGLOGS),
+    Group::new("Geospatial data", collections::GEOSPATIAL),
+    Group::new("Streams", streams::STREAMS),
+    Group::new("Arrays", arrays::ARRAYS),
+    Group::new("Vector sets", arrays::VECTOR_SETS),
+    Group::new("JSON", modules::JSON),
+    Group::new("Filters and sketches", modules::SKETCHES),
+    Group::new("Search", modules::SEARCH),
+    Group::new("Time series", modules::TIME_SERIES),
+    Group::new("Scripts and functions", generic::SCRIPTS),
+    Group::new("Connections", connection::CONNECTION),
+    Group::new("Transactions", connection::TRANSACTION),
+    Group::new("Publish/subscribe", connection::PUBLISHING),
+    Group::new("Cluster", connection::CLUSTERING),
+    Group::new("Servers", server::SERVER),
 ];

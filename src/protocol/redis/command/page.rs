@@ -1,0 +1,183 @@
+//! The table in words: `docs/commands.md`, which `nuthatch generate commands` prints. All that it says
+//! follows from the table's lines.
+
+use std::fmt::Write as _;
+
+use super::positions::BLOCK_REFUSED;
+use super::table::GROUPS;
+use super::{Command, Join, Keys, PLACEHOLDER, Policy};
+
+/// Of Markdown.
+pub fn page() -> String {
+    let mut page = String::from("# Commands\n\n");
+    introduce(&mut page);
+    for group in GROUPS {
+        let head = "| command | here | since | here since |\n|---|---|---|---|";
+        write!(page, "\n## {}\n\n{head}\n", group.title).expect("a String takes all");
+        for command in group.commands {
+            match command.policy {
+                Policy::Container(subcommands) => {
+                    subcommands.iter().for_each(|sub| row(&mut page, sub))
+                }
+                _ => row(&mut page, command),
+            }
+        }
+    }
+    page
+}
+
+fn introduce(page: &mut String) {
+    let placeholder = PLACEHOLDER.escape_ascii();
+    let (mut known, mut refused) = (0, 0);
+    for command in super::every().filter(|command| !is_container(command)) {
+        known += 1;
+        refused += usize::from(matches!(command.policy, Policy::Refused(_)));
+    }
+    write!(
+        page,
+        "What becomes of each command, as `nuthatch generate commands` prints it: {known} commands and \
+         sub-commands of Redis, Valkey and their modules are known, {refused} of them refused. A pool's \
+         `deny_commands` and `allow_commands` can refuse more.\n\
+         \n\
+         \"Its server\" is the one that owns the key, or all keys of the command: if they belong to \
+         different servers, the reply is a `CROSSSLOT` error that names two of them. `{placeholder}` is the \
+         key whose server is asked what any server could answer. A refused command is answered \
+         `ERR unsupported command '...': ` and the reason. Commands that are not listed are answered as \
+         Redis answers unknown ones.\n\
+         \n\
+         *since*: the version that introduced the command, of Redis unless another program is named. *here \
+         since*: the version of Nuthatch since which it is treated as it is now.\n"
+    )
+    .expect("a String takes all");
+}
+
+fn is_container(command: &Command) -> bool {
+    matches!(command.policy, Policy::Container(_))
+}
+
+fn row(page: &mut String, command: &Command) {
+    let name = command.name.to_ascii_uppercase().replace('|', " ");
+    let treatment = command.treatment();
+    let (since, offered) = (command.since, command.offered);
+    writeln!(page, "| `{name}` | {treatment} | {since} | {offered} |").expect("a String takes all");
+}
+
+impl Command {
+    /// What the proxy does with it, in a few words.
+    pub fn treatment(&self) -> String {
+        match self.policy {
+            Policy::Forward => format!("sent to its server{}", self.keys.condition()),
+            Policy::Split(join) => {
+                format!("each server gets the part with its keys; {}", join.words())
+            }
+            Policy::Local(_) => "answered by the proxy".to_owned(),
+            Policy::Anywhere => {
+                format!("sent to the server of `{}`", PLACEHOLDER.escape_ascii())
+            }
+            Policy::Container(_) => "by sub-command".to_owned(),
+            Policy::Refused(reason) => format!("refused: {reason}"),
+        }
+    }
+}
+
+impl Keys {
+    /// What is to be added to "sent to its server".
+    fn condition(&self) -> String {
+        match self {
+            Keys::None => String::new(),
+            Keys::Range { first, last, .. } if i16::from(*first) == i16::from(*last) => {
+                String::new()
+            }
+            Keys::Store(_) => ", where the destination has to be too".to_owned(),
+            Keys::Streams => {
+                format!(", which all keys have to share; with BLOCK refused: {BLOCK_REFUSED}")
+            }
+            Keys::Script => format!(
+                ", which all keys have to share; without keys to that of `{}`",
+                PLACEHOLDER.escape_ascii()
+            ),
+            Keys::Range { .. } | Keys::Numkeys { .. } => {
+                ", which all keys have to share".to_owned()
+            }
+        }
+    }
+}
+
+impl Join {
+    fn words(self) -> &'static str {
+        match self {
+            Join::Array => "the elements of the replies come in the order of the keys",
+            Join::Sum => "the replies are added up",
+            Join::AllOk => "`OK` if all say so",
+            Join::AnyOk => "`OK` if any says so",
+            Join::Same => "what all say alike",
+            Join::Least => "the smallest of the replies",
+            Join::Greatest => "the largest of the replies",
+            Join::OneOf => "one of the replies that is no null",
+            Join::Concat => "the elements of all replies",
+            Join::Union => "the elements of all replies, equal ones once",
+            Join::EachLeast => "the smallest at each place of the replies",
+            Join::SumOfEach => "the numbers of each name added up",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::redis::command::{every, lookup};
+
+    #[track_caller]
+    fn treatment(words: &str) -> String {
+        let mut words = words.split(' ').map(str::as_bytes);
+        let command = lookup(words.next().unwrap()).unwrap();
+        command.resolve(words.next()).unwrap().treatment()
+    }
+
+    #[test]
+    fn policies_are_told_in_words() {
+        for (name, expected) in [
+            ("get", "sent to its server"),
+            ("object encoding", "sent to its server"),
+            ("zadd", "sent to its server"),
+            ("rename", "sent to its server, which all keys have to share"),
+            ("zunion", "sent to its server, which all keys have to share"),
+            ("bitop", "sent to its server, which all keys have to share"),
+            (
+                "sort",
+                "sent to its server, where the destination has to be too",
+            ),
+            (
+                "eval",
+                "sent to its server, which all keys have to share; without keys to that of `placeholder`",
+            ),
+            (
+                "mget",
+                "each server gets the part with its keys; the elements of the replies come in the order of the keys",
+            ),
+            ("ping", "answered by the proxy"),
+            ("command", "sent to the server of `placeholder`"),
+            ("time", "sent to the server of `placeholder`"),
+            (
+                "shutdown",
+                "refused: server administration is not passed through the proxy",
+            ),
+        ] {
+            assert_eq!(treatment(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_row() {
+        let page = page();
+        for command in every().filter(|command| !is_container(command)) {
+            let name = command.name.to_ascii_uppercase().replace('|', " ");
+            let start = format!("\n| `{name}` | ");
+            assert_eq!(page.matches(&start).count(), 1, "{name}");
+        }
+        assert!(
+            !page.lines().any(|line| line.matches('|').count() > 5),
+            "a cell with a bar in it"
+        );
+    }
+}
