@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::dedicated::{DEDICATED, Owner};
 use super::slow::Meter;
 use super::{Call, Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
@@ -71,8 +72,14 @@ pub struct Connection {
     pub(super) pool: u16,
     pub(super) server: u16,
     pub(super) resp: Resp,
-    /// Which of `server_connections`.
+    /// Which of `server_connections`, or [`DEDICATED`].
     pub(super) lane: u32,
+    /// Whose it is, if it is a dedicated one in use.
+    pub(super) owner: Option<Owner>,
+    /// Where in the stream that owner began.
+    pub(super) claimed: u64,
+    /// Its oldest request may take as long as it likes.
+    pub(super) patient: bool,
     pub(super) endpoint: Endpoint,
     pub(super) state: State,
     pub(super) fifo: VecDeque<InFlight>,
@@ -125,6 +132,9 @@ impl Connection {
             server,
             resp,
             lane,
+            owner: None,
+            claimed: 0,
+            patient: false,
             endpoint,
             state: State::Connecting,
             fifo: VecDeque::new(),
@@ -336,6 +346,15 @@ impl Connection {
         self.fifo.pop_front();
         self.begun = false;
         self.returned = self.returned.saturating_sub(1);
+    }
+
+    pub(super) fn is_dedicated(&self) -> bool {
+        self.lane == DEDICATED
+    }
+
+    /// Was nothing of its owner's written yet?
+    pub(super) fn is_fresh(&self) -> bool {
+        self.written <= self.claimed
     }
 
     /// Bytes it holds, sent ones among them.

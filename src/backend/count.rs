@@ -21,11 +21,12 @@ impl Cause {
             | Cause::Reset(_)
             | Cause::BadReply(_)
             | Cause::Unasked
+            | Cause::Abandoned
             | Cause::Moved => ErrorKind::Lost,
             Cause::Unresolved | Cause::NoMaster(_) | Cause::AllEjected | Cause::Removed => {
                 ErrorKind::NoMaster
             }
-            Cause::Overloaded | Cause::HoldFull => ErrorKind::Limit,
+            Cause::Overloaded | Cause::HoldFull | Cause::Crowded(_) => ErrorKind::Limit,
         }
     }
 }

@@ -58,6 +58,10 @@ pub enum Cause {
     Overloaded,
     /// The server is switching masters and enough requests wait for that already.
     HoldFull,
+    /// As many clients as the pool allows have a connection of their own to the server.
+    Crowded(u32),
+    /// The client that a dedicated connection belonged to is gone.
+    Abandoned,
     /// A reload of the configuration removed the server while the request waited for it.
     Removed,
     /// The server has moved and its old address did not answer in time.
@@ -101,6 +105,11 @@ impl fmt::Display for Cause {
             Cause::NoMaster(why) => write!(f, "No master ({why})"),
             Cause::AllEjected => f.write_str("Connection refused: all servers are ejected"),
             Cause::HoldFull => f.write_str("Switching masters, too many requests wait: try again"),
+            Cause::Crowded(most) => write!(
+                f,
+                "Too many clients with a connection of their own (dedicated_connections: {most})"
+            ),
+            Cause::Abandoned => f.write_str("The client left"),
             Cause::Removed => f.write_str("Removed from the configuration while requests waited"),
             Cause::Moved => f.write_str("Connection given up after a switch of masters"),
             Cause::Overloaded => f.write_str("Out of memory: too much is waiting to be sent"),
@@ -138,6 +147,8 @@ impl Failure {
                 | Cause::AllEjected
                 | Cause::Overloaded
                 | Cause::HoldFull
+                | Cause::Crowded(_)
+                | Cause::Abandoned
                 | Cause::Removed
                 | Cause::Moved
                 | Cause::NoResp3(_)

@@ -31,9 +31,10 @@ impl Backends {
         let Some(limits) = self.sentinel(pool) else {
             return false;
         };
-        let lanes = self.server(pool, server).lanes.iter().flatten().flatten();
-        let (requests, bytes) = lanes
-            .map(|id| &self.connections[*id as usize])
+        let queues = self.queues(pool, server).into_iter();
+        let (requests, bytes) = queues
+            .map(|id| &self.connections[id as usize])
+            .filter(|c| !c.is_dedicated() || c.state == State::Waiting)
             .fold((0, 0), |(n, b), c| (n + c.fifo.len(), b + c.retained()));
         let stats = self.server_stats(pool, server);
         if requests >= limits.hold_requests as usize {
@@ -71,6 +72,12 @@ impl Backends {
 
     /// Nothing more is written to the server; what was not written waits.
     pub(super) fn set_aside<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
+        self.dismiss_idle(pool, server, turn.buffers);
+        for id in self.server(pool, server).dedicated.clone() {
+            if self.connections[id as usize].state == State::Connecting {
+                self.move_dedicated(id, turn);
+            }
+        }
         for resp in [Resp::V2, Resp::V3] {
             for lane in 0..self.server(pool, server).lanes[resp as usize].len() {
                 let Some(id) = self.server(pool, server).lanes[resp as usize][lane] else {
@@ -92,13 +99,12 @@ impl Backends {
         let known = self.server_mut(pool, server);
         known.hold = Hold::No;
         known.gates.iter_mut().for_each(Gate::open);
-        let lanes: Vec<ConnectionId> = known.lanes.iter().flatten().flatten().copied().collect();
-        for id in lanes {
+        for id in self.queues(pool, server) {
             let connection = &mut self.connections[id as usize];
             if connection.state != State::Waiting {
                 continue;
             }
-            if connection.fifo.is_empty() {
+            if connection.fifo.is_empty() && connection.owner.is_none() {
                 self.bury(id, buffers);
             } else {
                 connection.state = State::Connecting;
@@ -226,8 +232,7 @@ impl Backends {
     pub(super) fn end_outage(&mut self, pool: u16, server: u16) {
         let known = self.server_mut(pool, server);
         known.hold = Hold::No;
-        let lanes: Vec<ConnectionId> = known.lanes.iter().flatten().flatten().copied().collect();
-        for id in lanes {
+        for id in self.queues(pool, server) {
             let connection = &mut self.connections[id as usize];
             if connection.state == State::Waiting {
                 connection.state = State::Connecting;
@@ -265,8 +270,7 @@ impl Backends {
             let cause = gate.failure.clone().unwrap_or(Cause::Refused);
             (known.failure(cause), !gate.is_closed(now))
         });
-        let lanes: Vec<ConnectionId> = known.lanes.iter().flatten().flatten().copied().collect();
-        for id in lanes {
+        for id in self.queues(pool, server) {
             let connection = &mut self.connections[id as usize];
             if !matches!(connection.state, State::Waiting | State::Connecting) {
                 continue;
@@ -274,6 +278,11 @@ impl Backends {
             let (failure, retry) = &failures[connection.resp as usize];
             let before = connection.retained();
             let is_late = |since: u32| now.wrapping_sub(since) >= patience;
+            let oldest = connection.fifo.front().map(|entry| entry.since);
+            if connection.is_dedicated() && oldest.is_some_and(is_late) {
+                self.give_up_waiting(id, failure, turn);
+                continue;
+            }
             let expired = connection.take_expired(|entry| is_late(entry.since), turn.buffers);
             self.retained -= before - connection.retained();
             if *retry && connection.state == State::Waiting && !connection.fifo.is_empty() {
@@ -287,8 +296,8 @@ impl Backends {
                     .fail(entry.call, failure, Fate::NotSent, turn.buffers);
             }
         }
-        let mut lanes = self.server(pool, server).lanes.iter().flatten().flatten();
-        if lanes.all(|id| self.connections[*id as usize].fifo.is_empty()) {
+        let mut queues = self.queues(pool, server).into_iter();
+        if queues.all(|id| self.connections[id as usize].fifo.is_empty()) {
             // Nobody waits any more: the next request tries anew.
             self.let_go(pool, server, now, turn.buffers);
         }

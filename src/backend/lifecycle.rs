@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::connection::{Connection, State};
+use super::dedicated::Change;
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold, next_random};
 use super::slow::Meter;
@@ -172,10 +173,12 @@ impl Backends {
         let (connected, proven) = (connection.connected, connection.proven);
         // A server that accepts and hangs up would otherwise send the same requests round for ever.
         let may_resend = connected && !connection.is_barren();
+        let (owner, dedicated) = (connection.owner.take(), connection.is_dedicated());
+        let fresh = connection.is_fresh();
         let managed = self.sentinel(pool).is_some();
         // What was taken out of it counts as its own until it is buried.
         let held = self.connections[id as usize].retained();
-        let (stray, lost) = self.connections[id as usize].dismantle(managed);
+        let (stray, lost) = self.connections[id as usize].dismantle(managed && !dedicated);
         debug_assert_eq!(held, self.connections[id as usize].retained());
         let failure = self.server(pool, server).failure(cause);
         self.count_end(pool, server, &failure.cause);
@@ -213,12 +216,19 @@ impl Backends {
         } else {
             self.hold_for_outage(pool, server)
         };
-        if waits || may_resend {
-            self.take_in((pool, server), resp, stray, turn);
-        } else {
-            self.count_failed((pool, server), &failure, stray.entries.len());
-            for entry in stray.entries {
-                (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+        match owner {
+            Some(owner) if fresh && (waits || may_resend) => {
+                self.go_on((pool, server), resp, (owner, id), stray, turn);
+            }
+            None if waits || may_resend => self.take_in((pool, server), resp, stray, turn),
+            owner => {
+                let lost = |owner| Change {
+                    owner,
+                    before: id,
+                    after: None,
+                };
+                self.changes.extend(owner.map(lost));
+                self.fail_stray((pool, server), &failure, stray, turn);
             }
         }
         if !harmless {
@@ -277,6 +287,13 @@ impl Backends {
         if connection.connected {
             stats.server_connections.sub(1);
         }
+        if let Some(owner) = self.connections[id as usize].owner.take() {
+            self.changes.push(Change {
+                owner,
+                before: id,
+                after: None,
+            });
+        }
         self.leave_lane(id);
         // Its index may be another's by the time the shell looks at the list.
         self.opening.retain(|opening| *opening != id);
@@ -288,6 +305,12 @@ impl Backends {
         let connection = &self.connections[id as usize];
         let (resp, lane) = (connection.resp as usize, connection.lane as usize);
         let (pool, server) = (connection.pool, connection.server);
+        if connection.is_dedicated() {
+            let known = self.server_mut(pool, server);
+            known.dedicated.retain(|other| *other != id);
+            known.idle.retain(|other| *other != id);
+            return;
+        }
         // There may be fewer lanes by now.
         let lane = self.server_mut(pool, server).lanes[resp].get_mut(lane);
         if let Some(lane) = lane.filter(|lane| **lane == Some(id)) {
@@ -329,6 +352,7 @@ impl Backends {
         let timeout = config.timeout?.as_millis() as u64;
         let hold = self.server(connection.pool, connection.server).hold;
         match (connection.state, hold) {
+            _ if connection.patient && connection.is_ready() => None,
             (State::Waiting, _) | (State::Connecting, Hold::Outage) => None,
             // A master that hands over pauses its clients.
             (_, Hold::Announced) => {
@@ -374,6 +398,10 @@ impl Backends {
         for id in moved {
             let connection = &self.connections[id as usize];
             let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
+            if connection.is_dedicated() {
+                self.move_dedicated(id, turn);
+                continue;
+            }
             let stray = self.retire(id, turn);
             self.take_in((pool, server), resp, stray, turn);
         }

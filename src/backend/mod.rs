@@ -2,7 +2,7 @@
 //! the same order and are matched to the requests' reply slots.
 //!
 //! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and `lifecycle.rs` their life,
-//! `gate.rs` when a failed server is tried again, `hold.rs` the waiting for masters, `reload.rs` another
+//! `dedicated.rs` those of one client alone, `gate.rs` when a failed server is tried again, `hold.rs` the waiting for masters, `reload.rs` another
 //! configuration, `count.rs` what is counted of errors and `slow.rs` which requests took long (machines).
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
@@ -10,6 +10,7 @@ mod connection;
 #[cfg(test)]
 mod connection_tests;
 mod count;
+mod dedicated;
 #[cfg(test)]
 mod ending_tests;
 mod failure;
@@ -30,6 +31,7 @@ mod slow;
 mod stray;
 
 pub use connection::Connection;
+pub use dedicated::{Change, Owner};
 pub use failure::{Cause, Failure, Fate};
 pub use pool::{Backends, ConnectionId, Plan, Target};
 pub use slow::SlowRequest;

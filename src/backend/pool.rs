@@ -11,6 +11,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::connection::{Connection, State};
+use super::dedicated::{Change, DEDICATED};
 use super::gate::Gate;
 use super::slow::SlowLog;
 use super::{Call, Cause, Failure};
@@ -49,6 +50,9 @@ pub(super) struct Server {
     pub(super) who: Arc<str>,
     /// Per protocol version and lane, the connection that takes new requests.
     pub(super) lanes: [Vec<Option<ConnectionId>>; 2],
+    /// All dedicated connections, and those of them that nobody has.
+    pub(super) dedicated: Vec<ConnectionId>,
+    pub(super) idle: Vec<ConnectionId>,
     /// Per protocol version: a server that does not speak RESP3 still serves RESP2.
     pub(super) gates: [Gate; 2],
     /// A failure was reported and no reply since.
@@ -94,6 +98,7 @@ pub struct Backends {
     pub(super) opening: Vec<ConnectionId>,
     pub(super) dead: Vec<ConnectionId>,
     pub(super) events: Vec<Event>,
+    pub(super) changes: Vec<Change>,
     pub(super) slow: SlowLog,
     pub(super) random: u32,
 }
@@ -117,6 +122,7 @@ impl Backends {
             opening: Vec::new(),
             dead: Vec::new(),
             events: Vec::new(),
+            changes: Vec::new(),
             slow: SlowLog::default(),
             random: seed | 1,
         }
@@ -189,16 +195,20 @@ impl Backends {
         let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
         match known.lanes[resp as usize][lane] {
             Some(id) => Ok(id),
-            None => self.open((pool, server), resp, lane, now),
+            None => {
+                let id = self.open((pool, server), resp, lane as u32, now)?;
+                self.server_mut(pool, server).lanes[resp as usize][lane] = Some(id);
+                Ok(id)
+            }
         }
     }
 
     #[cold]
-    fn open(
+    pub(super) fn open(
         &mut self,
         (pool, server): (u16, u16),
         resp: Resp,
-        lane: usize,
+        lane: u32,
         now: u32,
     ) -> Result<ConnectionId, Failure> {
         let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
@@ -221,15 +231,14 @@ impl Backends {
             return Err(known.failure(cause.clone()));
         }
         let no_password = (config.redis_auth.is_none()).then(|| known.failure(Cause::NoPassword));
-        let gated = config.sentinel.is_some();
+        // What a refusal means to a transaction is its client's business.
+        let gated = config.sentinel.is_some() && lane != DEDICATED;
         let at = (pool, server);
-        let mut connection =
-            Connection::new(at, resp, lane as u32, endpoint.clone(), no_password, gated);
+        let mut connection = Connection::new(at, resp, lane, endpoint.clone(), no_password, gated);
         if waits {
             connection.state = State::Waiting;
         }
         let id = self.connections.insert(connection) as ConnectionId;
-        self.server_mut(pool, server).lanes[resp as usize][lane] = Some(id);
         if !waits {
             self.opening.push(id);
         }
@@ -297,6 +306,13 @@ impl Backends {
             connection.dirty = true;
             self.dirty.push(id);
         }
+    }
+
+    /// The connections of a server that requests may wait on.
+    pub(super) fn queues(&self, pool: u16, server: u16) -> Vec<ConnectionId> {
+        let known = self.server(pool, server);
+        let lanes = known.lanes.iter().flatten().flatten();
+        lanes.chain(&known.dedicated).copied().collect()
     }
 
     pub(super) fn server(&self, pool: u16, server: u16) -> &Server {
@@ -425,6 +441,8 @@ impl Server {
         Server {
             who: who.into(),
             lanes: [lanes(), lanes()],
+            dedicated: Vec::new(),
+            idle: Vec::new(),
             gates: [Gate::new(), Gate::new()],
             blamed: false,
             hold: if held { Hold::Announced } else { Hold::No },

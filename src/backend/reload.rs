@@ -46,7 +46,14 @@ impl Backends {
                     (true, false) => {
                         // There may be requests on their way still.
                         let lanes = std::mem::take(&mut known.lanes);
-                        *known = Server { lanes, ..fresh() };
+                        let dedicated = std::mem::take(&mut known.dedicated);
+                        let idle = std::mem::take(&mut known.idle);
+                        *known = Server {
+                            lanes,
+                            dedicated,
+                            idle,
+                            ..fresh()
+                        };
                         self.renew(pool, server, turn);
                     }
                     (false, true) => self.dismiss(pool, server, turn),
@@ -115,6 +122,7 @@ impl Backends {
         // What failed before says nothing about connections of another kind.
         known.gates.iter_mut().for_each(Gate::open);
         self.server_stats(pool, server).failing.set(0);
+        self.dismiss_idle(pool, server, turn.buffers);
         for resp in [Resp::V2, Resp::V3] {
             let lanes = &mut self.server_mut(pool, server).lanes[resp as usize];
             let lanes = std::mem::replace(lanes, vec![None; count]);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::Peer;
 use super::pipeline::Pipeline;
+use super::special::Special;
 use super::time::{Now, Timing};
 use crate::backend::{Backends, ConnectionId, Failure, Fate};
 use crate::buffer::BufferPool;
@@ -22,6 +23,7 @@ pub(super) struct Session {
     pub authenticated: bool,
     pub resp: Resp,
     pub name: Box<[u8]>,
+    pub special: Option<Box<Special>>,
     /// Error replies made by the proxy, not yet counted in the statistics.
     pub errors: u64,
     /// Parts of split requests, likewise.

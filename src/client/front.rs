@@ -134,6 +134,7 @@ impl Front {
                 authenticated: self.config(pool).redis_auth.is_none(),
                 resp: Resp::V2,
                 name: Box::default(),
+                special: None,
                 errors: 0,
                 fragments: 0,
             },
@@ -153,6 +154,9 @@ impl Front {
         let mut client = self.clients.remove(id);
         self.clients.buffered -= client.accounted;
         client.pipeline.out.clear(&mut self.buffers);
+        if let Some(special) = &client.session.special {
+            self.abandon(special);
+        }
         let stats = &self.stats.pools[usize::from(client.pool)];
         stats.client_connections.sub(1);
         if in_order {

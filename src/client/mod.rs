@@ -2,7 +2,8 @@
 //!
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local/`
 //! answers those about the client's own connection, both with a `context.rs`; `rules.rs` goes before where a
-//! pool has rules about commands; `pipeline.rs` keeps replies in order; `time.rs` measures how long requests
+//! pool has rules about commands; `special.rs` is what clients have that need a
+//! connection of their own, `transaction.rs` the first of those; `pipeline.rs` keeps replies in order; `time.rs` measures how long requests
 //! take and `slow.rs` logs the slow ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a
 //! reload removed; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a
 //! worker together, `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
@@ -28,7 +29,9 @@ mod rules;
 mod session;
 mod slow;
 mod source;
+mod special;
 mod time;
+mod transaction;
 #[cfg(test)]
 mod world_tests;
 
@@ -112,6 +115,7 @@ impl Client {
             && self.pipeline.pending() == 0
             && self.pipeline.out.is_empty()
             && self.input.is_empty()
+            && !(self.session.special.as_ref()).is_some_and(|special| special.is_needed())
     }
 
     /// May the next request be taken?

@@ -33,6 +33,9 @@ impl Front {
         if resumes || leaves || client.is_finished() {
             self.clients.woken.push(id);
         }
+        if client.session.special.is_some() {
+            self.settle(id);
+        }
         self.account(id);
         result
     }

@@ -5,7 +5,7 @@ use super::local;
 use crate::backend::{Call, ConnectionId, Failure, Fate};
 use crate::distribution::Distribution;
 use crate::protocol::redis::command::{
-    self, Access, Class, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy,
+    self, Access, Class, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy, Transaction,
 };
 use crate::protocol::redis::fragment::Gather;
 use crate::protocol::redis::scan::{ArrayFrame, Span};
@@ -19,6 +19,16 @@ impl Context<'_> {
     /// Decides over one request.
     #[inline]
     pub fn handle(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
+        let errors = self.session.errors;
+        let after = self.decide(request, frame);
+        if self.session.special.is_some() && self.session.errors != errors {
+            self.flag_transaction();
+        }
+        after
+    }
+
+    #[inline]
+    fn decide(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
         if let Some(rules) = self.config.commands.rules() {
             return self.handle_by_rules(rules, request, frame);
         }
@@ -49,43 +59,77 @@ impl Context<'_> {
         if !command.arity_ok(frame.argc) {
             return self.wrong_arity(command);
         }
+        if self.session.special.is_some() && self.in_transaction() {
+            return self.queue(request, frame, command);
+        }
         match command.policy {
             Policy::Forward => self.forward(request, frame, command),
             Policy::Split(join) => self.split(request, frame, command, join),
             Policy::Anywhere => {
-                let server = self.backends.route(self.pool, PLACEHOLDER);
+                let server = self.placeholder();
                 self.send(server, request, command)
             }
             Policy::Local(local) => local::handle(self, local, request.bytes(), frame),
             // Only a name alone is left a container, and no container's arity admits that.
             Policy::Container(_) => self.wrong_arity(command),
-            Policy::Refused(reason) => {
-                let name = command.name;
-                self.error(&format!("ERR unsupported command '{name}': {reason}"))
-            }
+            Policy::Transaction(word) => self.transact(word, request, frame, command),
+            Policy::Refused(reason) => self.refuse(command, reason),
         }
     }
 
+    #[cold]
+    pub(super) fn refuse(&mut self, command: &Command, reason: &str) -> After {
+        let name = command.name;
+        self.error(&format!("ERR unsupported command '{name}': {reason}"))
+    }
+
+    #[inline]
     fn forward(&mut self, request: Request<'_>, frame: &ArrayFrame, command: &Command) -> After {
-        let bytes = request.bytes();
+        match self.server_of(request.bytes(), frame, command) {
+            Ok(Some(server)) => self.send(Ok(server), request, command),
+            Ok(None) => {
+                let server = self.placeholder();
+                self.send(server, request, command)
+            }
+            Err(after) => after,
+        }
+    }
+
+    /// The one server of a request's keys; `None` for a script that has none, or none that it tells.
+    ///
+    /// # Errors
+    /// There is none; the request has been answered.
+    #[inline]
+    pub(super) fn server_of(
+        &mut self,
+        bytes: &[u8],
+        frame: &ArrayFrame,
+        command: &Command,
+    ) -> Result<Option<u16>, After> {
         let positions = match positions(command, bytes, frame) {
             Ok(positions) => positions,
-            Err(error) => return self.error(&error),
+            Err(error) => return Err(self.error(&error)),
         };
-        let key = match positions.first() {
-            Some(first) => frame.arg(bytes, first),
-            // A script that touches no key, or none that it told.
-            None => PLACEHOLDER,
+        let Some(first) = positions.first() else {
+            return Ok(None);
         };
-        let server = self.backends.route(self.pool, key);
+        let key = frame.arg(bytes, first);
+        let server = match self.backends.route(self.pool, key) {
+            Ok(server) => server,
+            Err(failure) => return Err(self.failure(&failure)),
+        };
         if positions.len() > 1
             && self.config.distribution != Distribution::Random
-            && let Ok(server) = server
             && let Some(error) = self.stray_key(bytes, frame, command, &positions, server)
         {
-            return self.error(&error);
+            return Err(self.error(&error));
         }
-        self.send(server, request, command)
+        Ok(Some(server))
+    }
+
+    /// The server for what any can answer.
+    pub(super) fn placeholder(&mut self) -> Result<u16, Failure> {
+        self.backends.route(self.pool, PLACEHOLDER)
     }
 
     /// The error for a request whose keys do not all live on `server`.
@@ -120,7 +164,7 @@ impl Context<'_> {
 
     /// Queues a whole request for a server.
     #[inline]
-    fn send(
+    pub(super) fn send(
         &mut self,
         server: Result<u16, Failure>,
         request: Request<'_>,
@@ -130,6 +174,17 @@ impl Context<'_> {
             Ok(connection) => connection,
             Err(failure) => return self.failure(&failure),
         };
+        self.send_on(connection, request, command);
+        After::Continue
+    }
+
+    #[inline]
+    pub(super) fn send_on(
+        &mut self,
+        connection: ConnectionId,
+        request: Request<'_>,
+        command: &Command,
+    ) {
         let slot = self.pipeline.open(self.now.us);
         let call = self.call(slot, 0, command);
         match request {
@@ -142,11 +197,15 @@ impl Context<'_> {
                     .send_owned(connection, call, bytes, self.now.ms, self.buffers);
             }
         }
-        After::Continue
     }
 
     #[inline]
     fn connection(&mut self, server: u16) -> Result<ConnectionId, Failure> {
+        if let Some(special) = &self.session.special
+            && let Some(own) = special.tied_to(server)
+        {
+            return self.backends.admit(own).map(|()| own);
+        }
         let at = (self.pool, server);
         self.backends
             .connection(at, self.session.resp, self.client, self.now.ms)
@@ -306,7 +365,15 @@ impl Context<'_> {
     }
 
     #[cold]
-    fn wrong_arity(&mut self, command: &Command) -> After {
+    pub(super) fn wrong_arity(&mut self, command: &Command) -> After {
+        if command.policy == Policy::Transaction(Transaction::Exec) {
+            // It ends the transaction all the same (`server.c`, `rejectCommand`).
+            self.drop_transaction();
+            return self.error(
+                "EXECABORT Transaction discarded because of: \
+                 wrong number of arguments for 'exec' command",
+            );
+        }
         let name = command.name;
         self.error(&format!(
             "ERR wrong number of arguments for '{name}' command"

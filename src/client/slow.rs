@@ -22,6 +22,9 @@ impl Front {
     #[inline]
     pub(super) fn end_turn(&mut self) {
         self.clients.timing.flush();
+        if self.backends.has_changes() {
+            self.follow_changes();
+        }
         if self.backends.has_slow() {
             self.log_slow();
         }

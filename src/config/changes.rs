@@ -228,6 +228,9 @@ const SETTINGS: &[Setting] = &[
     plain("client_output_limit", |p| {
         p.limits.client_output_limit.to_string()
     }),
+    plain("dedicated_connections", |p| {
+        p.limits.dedicated_connections.to_string()
+    }),
     noted(
         "proxy_protocol",
         |p| p.proxy_protocol.to_string(),

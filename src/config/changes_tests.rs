@@ -37,7 +37,7 @@ fn servers_are_told_by_name() {
 }
 
 /// One line of a pool with sentinels and what is told when it is added.
-const ONE_BY_ONE: [(&str, &str); 37] = [
+const ONE_BY_ONE: [(&str, &str); 38] = [
     (
         "listen: 127.0.0.1:1",
         "listen 127.0.0.1:22121 -> 127.0.0.1:1",
@@ -81,6 +81,10 @@ const ONE_BY_ONE: [(&str, &str); 37] = [
     (
         "client_output_limit: 1mb",
         "client_output_limit 1073741824 -> 1048576",
+    ),
+    (
+        "dedicated_connections: 9",
+        "dedicated_connections 1000 -> 9",
     ),
     (
         "proxy_protocol: true",

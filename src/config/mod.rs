@@ -181,6 +181,8 @@ pub struct Limits {
     /// Bytes of replies that wait for one client; above half of it we stop reading its requests, above
     /// it the client is closed.
     pub client_output_limit: u64,
+    /// Connections to each server that belong to one client for a while, per worker; 0: none.
+    pub dedicated_connections: u32,
 }
 
 impl Limits {
@@ -197,6 +199,7 @@ impl Default for Limits {
             max_arguments: 1 << 20,
             client_pending_limit: 1 << 16,
             client_output_limit: 1 << 30,
+            dedicated_connections: 1000,
         }
     }
 }

@@ -89,6 +89,7 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
         "max_arguments" => pool.limits.max_arguments.into(),
         "client_pending_limit" => pool.limits.client_pending_limit.into(),
         "client_output_limit" => pool.limits.client_output_limit.into(),
+        "dedicated_connections" => pool.limits.dedicated_connections.into(),
         "proxy_protocol" => pool.proxy_protocol.into(),
         "slow_request_time" => millis(pool.slow_requests.time.unwrap_or_default()),
         "slow_request_key" => pool.slow_requests.key.name().into(),
@@ -200,6 +201,7 @@ full:
   max_arguments: 77
   client_pending_limit: 88
   client_output_limit: 3mb
+  dedicated_connections: 20
   proxy_protocol: true
   deny_commands: [ keys, "@dangerous" ]
   allow_commands: [ "@all" ]

@@ -45,6 +45,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
             max_arguments: 1 << 20,
             client_pending_limit: 1 << 10,
             client_output_limit: 1 << 26,
+            dedicated_connections: 4,
         },
         proxy_protocol: false,
         sentinel: None,

@@ -61,6 +61,9 @@ pub(super) fn hello(context: &mut Context<'_>, args: &[&[u8]]) -> After {
     if resp != context.session.resp && context.pipeline.pending() > 0 {
         return After::Drain;
     }
+    if resp != context.session.resp && !context.untie() {
+        return context.error("ERR HELLO cannot change the protocol while keys are watched");
+    }
     let (mut login, mut name) = (None, None);
     let mut rest = args.get(2..).unwrap_or(&[]);
     loop {
@@ -127,9 +130,12 @@ fn greet(context: &mut Context<'_>, resp: Resp) -> After {
 
 /// Back to the state of a new connection (`networking.c`, `resetCommand`).
 pub(super) fn reset(context: &mut Context<'_>) -> After {
-    if context.session.resp != Resp::V2 && context.pipeline.pending() > 0 {
+    let alone = context.session.resp == Resp::V2 && context.session.special.is_none();
+    if !alone && context.pipeline.pending() > 0 {
         return After::Drain;
     }
+    context.drop_transaction();
+    context.untie();
     context.session.resp = Resp::V2;
     context.session.name = Box::default();
     context.session.authenticated = context.config.redis_auth.is_none();

@@ -3,8 +3,8 @@
 use super::super::commands;
 use super::super::slow;
 use super::super::value::boolean;
-use super::{BOOLEAN, KEY, MILLISECONDS, NUMBER_NOT_ZERO, OptionDoc, Rule, SIZE};
-use super::{bytes, from_1, milliseconds};
+use super::{BOOLEAN, KEY, MILLISECONDS, NUMBER, NUMBER_NOT_ZERO, OptionDoc, Rule, SIZE};
+use super::{bytes, from_0, from_1, milliseconds};
 
 pub(super) const OWN: &[OptionDoc] = &[
     OptionDoc {
@@ -46,6 +46,17 @@ pub(super) const OWN: &[OptionDoc] = &[
               are not read, above it the client is closed.",
         nutcracker: false,
         rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.client_output_limit = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "dedicated_connections",
+        default: Some("1000"),
+        unit: "connections",
+        accepted: NUMBER,
+        doc: "Most connections to each server, per worker, that belong to one client for a while: for \
+              transactions, blocking commands and the like; 0 refuses those.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| from_0(v).map(|n| s.limits.dedicated_connections = n)),
         ..KEY
     },
     OptionDoc {

@@ -190,7 +190,7 @@ fn values_of(option: &[u8], options: &[(&str, u8)]) -> Option<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::protocol::redis::command::{Command, Policy, all, lookup};
+    use crate::protocol::redis::command::{Command, all, lookup};
 
     use super::*;
 
@@ -371,10 +371,9 @@ mod tests {
                 prop_assert!(positions.is_sorted_by(|a, b| a < b), "{} {:?}", command.name, positions);
                 prop_assert!(positions.iter().all(|&i| (1..args.len()).contains(&i)));
                 prop_assert_eq!((positions.len(), positions.first().copied()), (found.len(), found.first()));
-                let routed = matches!(command.policy, Policy::Forward | Policy::Split(_));
-                prop_assert!(routed || found.is_empty(), "{}", command.name);
-                let needs_none = !routed || command.keys == Keys::Script;
-                prop_assert!(needs_none || !found.is_empty(), "{}", command.name);
+                prop_assert!(command.keys != Keys::None || found.is_empty(), "{}", command.name);
+                let may_lack = matches!(command.keys, Keys::None | Keys::Script);
+                prop_assert!(may_lack || !found.is_empty(), "{}", command.name);
             }
         }
 

@@ -33,7 +33,7 @@ pub struct Command {
     pub arity: i16,
     /// What the command does to the data.
     pub access: Access,
-    /// Which arguments are keys. [`Keys::None`] unless the policy is `Forward` or `Split`.
+    /// Which arguments are keys. [`Keys::None`] unless the request goes to the server of its keys.
     pub keys: Keys,
     /// What the proxy does with the command.
     pub policy: Policy,
@@ -78,6 +78,8 @@ pub enum Policy {
     Local(Local),
     /// Any server can answer: send it to the one of [`PLACEHOLDER`].
     Anywhere,
+    /// About a transaction, on a connection of the client's own to the one server of its keys.
+    Transaction(Transaction),
     /// The second argument names one of these commands (`object|encoding`), see [`Command::resolve`]. One
     /// without a `|` in its name is what the container's name alone means.
     Container(&'static [Command]),
@@ -120,6 +122,15 @@ impl Join {
     pub fn bears_errors(self) -> bool {
         self == Join::AnyOk
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transaction {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
 }
 
 /// The commands the proxy answers itself: they concern the client's connection to it, or have the same answer
@@ -303,7 +314,10 @@ mod tests {
                 "{}: the arity admits no key",
                 command.name
             );
-            let routed = matches!(command.policy, Policy::Forward | Policy::Split(_));
+            let routed = matches!(
+                command.policy,
+                Policy::Forward | Policy::Split(_) | Policy::Transaction(Transaction::Watch)
+            );
             assert_eq!(routed, command.keys != Keys::None, "{}", command.name);
         }
     }

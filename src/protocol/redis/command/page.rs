@@ -74,6 +74,9 @@ impl Command {
             Policy::Anywhere => {
                 format!("sent to the server of `{}`", PLACEHOLDER.escape_ascii())
             }
+            Policy::Transaction(_) => {
+                "a transaction, whose keys all have to be on one server".to_owned()
+            }
             Policy::Container(_) => "by sub-command".to_owned(),
             Policy::Refused(reason) => format!("refused: {reason}"),
         }

@@ -15,11 +15,11 @@ pub(super) const CONNECTION: &[Command] = &Class::Connection.of([
 ]);
 
 pub(super) const TRANSACTION: &[Command] = &Class::Connection.of([
-    refused("discard", "2.0.0", 1, Neither, TRANSACTIONS),
-    refused("exec", "1.2.0", 1, Neither, TRANSACTIONS),
-    refused("multi", "1.2.0", 1, Neither, TRANSACTIONS),
-    refused("unwatch", "2.2.0", 1, Neither, TRANSACTIONS),
-    refused("watch", "2.2.0", -2, Neither, TRANSACTIONS),
+    transaction("discard", "2.0.0", 1, Keys::None, Transaction::Discard),
+    transaction("exec", "1.2.0", 1, Keys::None, Transaction::Exec),
+    transaction("multi", "1.2.0", 1, Keys::None, Transaction::Multi),
+    transaction("unwatch", "2.2.0", 1, Keys::None, Transaction::Unwatch),
+    transaction("watch", "2.2.0", -2, ALL_KEYS, Transaction::Watch),
 ]);
 
 pub(super) const PUBLISHING: &[Command] = &Class::Connection.of([

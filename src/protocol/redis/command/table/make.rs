@@ -1,7 +1,7 @@
 //! What the lines of the table are made with.
 
 pub(super) use super::super::Access::{self, *};
-pub(super) use super::super::{Class, Command, Join, Keys, Local, Policy, Store};
+pub(super) use super::super::{Class, Command, Join, Keys, Local, Policy, Store, Transaction};
 
 /// The release of Nuthatch that served the first commands as they are served now.
 const FIRST: &str = "0.1.0";
@@ -9,7 +9,6 @@ const FIRST: &str = "0.1.0";
 // Why a command is refused.
 pub(super) const EVERY_SERVER: &str = "it would have to run on every server";
 pub(super) const BLOCKING: &str = "blocking commands are not supported";
-pub(super) const TRANSACTIONS: &str = "transactions are not supported";
 pub(super) const SUBSCRIPTIONS: &str = "publish/subscribe is not supported";
 pub(super) const TRACKING: &str = "client-side caching is not supported";
 pub(super) const REPLIES: &str = "every request has its reply here";
@@ -133,6 +132,19 @@ pub(super) const fn standalone<const N: usize>(mut commands: [Command; N]) -> [C
         at += 1;
     }
     commands
+}
+
+pub(super) const fn transaction(
+    name: Text,
+    since: Text,
+    arity: i16,
+    keys: Keys,
+    word: Transaction,
+) -> Command {
+    Command {
+        keys,
+        ..line(name, since, arity, Neither, Policy::Transaction(word))
+    }
 }
 
 pub(super) const fn anywhere(name: Text, since: Text, arity: i16, access: Access) -> Command {
