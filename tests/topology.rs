@@ -138,6 +138,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
             dedicated_connections: 4,
         },
         proxy_protocol: false,
+        allow_flush: false,
         sentinel: None,
         servers: (0..)
             .zip(servers)

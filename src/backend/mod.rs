@@ -29,6 +29,7 @@ mod reload;
 mod reload_tests;
 mod slow;
 mod stray;
+mod survey;
 
 pub use connection::Connection;
 pub use dedicated::{Change, Owner};

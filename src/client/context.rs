@@ -38,6 +38,14 @@ pub(super) enum Request<'a> {
 }
 
 impl Request<'_> {
+    /// The same once more, to be sent to another server.
+    pub fn share(&self) -> Request<'_> {
+        match self {
+            Request::Borrowed(bytes) => Request::Borrowed(bytes),
+            Request::Owned(bytes) => Request::Owned(bytes.clone()),
+        }
+    }
+
     pub fn bytes(&self) -> &[u8] {
         match self {
             Request::Borrowed(bytes) => bytes,

@@ -1,9 +1,10 @@
 //! The clients of one worker, from their bytes to requests on backend connections and back.
 //!
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local/`
-//! answers those about the client's own connection, both with a `context.rs`; `rules.rs` goes before where a
-//! pool has rules about commands; `special.rs` is what clients have that need a
-//! connection of their own, `transaction.rs` the first of those; `pipeline.rs` keeps replies in order; `time.rs` measures how long requests
+//! answers those about the client's own connection, `everywhere.rs` those about all servers, all with a
+//! `context.rs`; `rules.rs` goes before where a pool has rules about commands; `special.rs` is what clients
+//! have that need a connection of their own, `transaction.rs` the first of those; `pipeline.rs` keeps replies
+//! in order; `time.rs` measures how long requests
 //! take and `slow.rs` logs the slow ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a
 //! reload removed; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a
 //! worker together, `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
@@ -14,6 +15,7 @@ mod chaos_tests;
 mod class_tests;
 mod context;
 mod ebb;
+mod everywhere;
 mod farewell;
 #[cfg(test)]
 mod farewell_tests;

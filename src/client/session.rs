@@ -69,6 +69,9 @@ impl Context<'_> {
                 let server = self.placeholder();
                 self.send(server, request, command)
             }
+            Policy::Everywhere(join) => self.everywhere(request, command, join),
+            Policy::Flush => self.flush(request, command),
+            Policy::Scan => self.scan(request, frame, command),
             Policy::Local(local) => local::handle(self, local, request.bytes(), frame),
             // Only a name alone is left a container, and no container's arity admits that.
             Policy::Container(_) => self.wrong_arity(command),
@@ -84,7 +87,12 @@ impl Context<'_> {
     }
 
     #[inline]
-    fn forward(&mut self, request: Request<'_>, frame: &ArrayFrame, command: &Command) -> After {
+    pub(super) fn forward(
+        &mut self,
+        request: Request<'_>,
+        frame: &ArrayFrame,
+        command: &Command,
+    ) -> After {
         match self.server_of(request.bytes(), frame, command) {
             Ok(Some(server)) => self.send(Ok(server), request, command),
             Ok(None) => {
@@ -186,7 +194,7 @@ impl Context<'_> {
         command: &Command,
     ) {
         let slot = self.pipeline.open(self.now.us);
-        let call = self.call(slot, 0, command);
+        let call = self.call(slot, 0, command.access);
         match request {
             Request::Borrowed(bytes) => {
                 self.backends
@@ -200,7 +208,7 @@ impl Context<'_> {
     }
 
     #[inline]
-    fn connection(&mut self, server: u16) -> Result<ConnectionId, Failure> {
+    pub(super) fn connection(&mut self, server: u16) -> Result<ConnectionId, Failure> {
         if let Some(special) = &self.session.special
             && let Some(own) = special.tied_to(server)
         {
@@ -212,14 +220,14 @@ impl Context<'_> {
     }
 
     #[inline]
-    fn call(&self, slot: u32, part: u16, command: &Command) -> Call {
+    pub(super) fn call(&self, slot: u32, part: u16, access: Access) -> Call {
         Call {
             client: self.client,
             generation: self.generation,
             slot,
             began: self.now.us,
             part,
-            write: command.access != Access::Read,
+            write: access != Access::Read,
             repeated: false,
         }
     }
@@ -347,14 +355,14 @@ impl Context<'_> {
         }
         for part in 0..count {
             if let Some(connection) = self.scratch.parts[part].connection {
-                let call = self.call(slot, part as u16, command);
+                let call = self.call(slot, part as u16, command.access);
                 self.backends
                     .send(connection, call, tail, self.now.ms, self.buffers);
             }
         }
     }
 
-    fn fail_part(&mut self, slot: u32, part: u16, failure: &Failure) {
+    pub(super) fn fail_part(&mut self, slot: u32, part: u16, failure: &Failure) {
         let mut error = Vec::new();
         failure.write(&mut error, true, Fate::NotSent);
         self.session.errors += 1;

@@ -161,6 +161,8 @@ pub struct PoolConfig {
     pub limits: Limits,
     /// Every connection has to begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// FLUSHALL and FLUSHDB are served.
+    pub allow_flush: bool,
     pub slow_requests: SlowRequests,
     pub commands: CommandRules,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.

@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub server_failure_limit: u32,
     pub limits: Limits,
     pub proxy_protocol: bool,
+    pub allow_flush: bool,
     pub slow_requests: SlowRequests,
     pub deny_commands: Vec<String>,
     pub allow_commands: Vec<String>,
@@ -57,6 +58,7 @@ impl Default for Settings {
             server_failure_limit: 2,
             limits: Limits::default(),
             proxy_protocol: false,
+            allow_flush: false,
             slow_requests: SlowRequests::default(),
             deny_commands: Vec::new(),
             allow_commands: Vec::new(),
@@ -95,6 +97,7 @@ impl Settings {
             server_failure_limit: self.server_failure_limit,
             limits: self.limits,
             proxy_protocol: self.proxy_protocol,
+            allow_flush: self.allow_flush,
             slow_requests: self.slow_requests,
             commands: CommandRules::new(
                 self.deny_commands,

@@ -48,6 +48,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
             dedicated_connections: 4,
         },
         proxy_protocol: false,
+        allow_flush: false,
         sentinel: None,
         servers: servers
             .iter()

@@ -14,6 +14,13 @@ impl Pool {
         self.ring.pick(self.hash_of(key), draw)
     }
 
+    /// The slots of the servers that serve keys, ascending.
+    pub fn live(&self) -> impl Iterator<Item = u16> {
+        let all = (0..).zip(self.config.servers.iter().zip(&self.servers));
+        all.filter(|(_, (config, server))| !config.removed && !server.ejected)
+            .map(|(slot, _)| slot)
+    }
+
     /// Is only one server configured?
     pub fn is_single(&self) -> bool {
         self.only.is_some()
@@ -79,7 +86,9 @@ mod tests {
         for key in ["a", "b", "c", "d", "e"] {
             assert_eq!(route(&publisher, key), Some((hash(key) % 3) as u16));
         }
+        assert!(publisher.current().pools[0].live().eq([0, 1, 2]));
         eject(&mut publisher, 1);
+        assert!(publisher.current().pools[0].live().eq([0, 2]));
         for key in ["a", "b", "c", "d", "e"] {
             let expected = [0, 2][(hash(key) % 2) as usize];
             assert_eq!(route(&publisher, key), Some(expected));

@@ -1,5 +1,5 @@
 //! Commands that are answered without a server: those about the client's own connection, and those to which
-//! every pool has the same answer.
+//! every pool has the same answer. INFO and CONFIG GET, for which servers are asked, are in `everywhere.rs`.
 
 mod client;
 mod login;
@@ -11,7 +11,7 @@ use crate::protocol::redis::scan::ArrayFrame;
 use crate::protocol::redis::write;
 use client::{get_name, set_info, set_name_to};
 use login::{auth, hello, reset};
-use standalone::{info, role};
+use standalone::role;
 
 /// The Redis release whose commands the table knows; clients ask for it to choose their features.
 const REDIS_VERSION: &str = "7.0.0";
@@ -43,7 +43,8 @@ pub(super) fn handle(
         Local::ClientSetInfo => set_info(context, args[2], args[3]),
         Local::ClientSetName => set_name_to(context, args[2]),
         Local::Hello => hello(context, &args),
-        Local::Info => info(context),
+        Local::Info => context.info(request, frame, REDIS_VERSION),
+        Local::ConfigGet => context.config_get(request, frame),
         Local::Reset => reset(context),
         Local::Role => role(context),
         Local::WhoAmI => context.answer(|out| write::bulk(out, USER)),

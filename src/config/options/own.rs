@@ -93,6 +93,15 @@ pub(super) const OWN: &[OptionDoc] = &[
         ..KEY
     },
     OptionDoc {
+        name: "allow_flush",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "Serve FLUSHALL and FLUSHDB, which empty every server of the pool.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.allow_flush = on)),
+        ..KEY
+    },
+    OptionDoc {
         name: "deny_commands",
         absent: "none",
         accepted: commands::LIST_ACCEPTED,

@@ -15,6 +15,8 @@ const SLOT_BITS: u32 = u16::BITS;
 const CURSOR_BITS: u32 = u64::BITS - SLOT_BITS;
 
 pub const INVALID: &str = "ERR invalid cursor";
+/// The reply of a scan that has come to its end.
+pub const END: &[u8] = b"*2\r\n$1\r\n0\r\n*0\r\n";
 const TOO_LARGE: &str =
     "ERR a server's scan cursor does not fit in the 48 bits the proxy has for it";
 
@@ -74,9 +76,7 @@ impl Progress {
             },
         };
         write::array_header(out, 2);
-        let mut text = Vec::with_capacity(20);
-        write::number(&mut text, place.encode());
-        write::bulk(out, &text);
+        write::bulk_number(out, place.encode());
         out.extend_from_slice(keys);
         Some(())
     }

@@ -41,6 +41,13 @@ pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// A bulk string that is a number.
+pub fn bulk_number(out: &mut Vec<u8>, n: u64) {
+    let mut digits = Vec::with_capacity(20);
+    number(&mut digits, n);
+    bulk(out, &digits);
+}
+
 /// Text for people: verbatim, where the protocol has that.
 pub fn text(out: &mut Vec<u8>, resp: Resp, text: &str) {
     match resp {

@@ -170,7 +170,7 @@ mod tests {
             ("ping", Class::Connection),
             ("time", Class::Server),
             ("memory", Class::Server),
-            ("config", Class::Refused),
+            ("config", Class::Server),
         ] {
             assert_eq!(lookup(name.as_bytes()).unwrap().class, class, "{name}");
         }

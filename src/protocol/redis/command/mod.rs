@@ -33,7 +33,8 @@ pub struct Command {
     pub arity: i16,
     /// What the command does to the data.
     pub access: Access,
-    /// Which arguments are keys. [`Keys::None`] unless the request goes to the server of its keys.
+    /// Which arguments are keys. [`Keys::None`] unless the policy is one that [is routed by
+    /// keys](Policy::is_routed).
     pub keys: Keys,
     /// What the proxy does with the command.
     pub policy: Policy,
@@ -74,7 +75,13 @@ pub enum Policy {
     Forward,
     /// Send each server the part that holds its keys, and join the replies.
     Split(Join),
-    /// The proxy answers itself.
+    /// Send it whole to every server that is live, and join the replies.
+    Everywhere(Join),
+    /// As `Everywhere`, in pools that allow it: it deletes what all clients have.
+    Flush,
+    /// Send it to one server after the other, as the cursor says.
+    Scan,
+    /// The proxy answers itself, if need be by what it asks of servers.
     Local(Local),
     /// Any server can answer: send it to the one of [`PLACEHOLDER`].
     Anywhere,
@@ -87,7 +94,17 @@ pub enum Policy {
     Refused(&'static str),
 }
 
-/// How the replies to the parts of a split command become one.
+impl Policy {
+    /// Do keys say which server gets the request? Then there is at least one.
+    pub fn is_routed(self) -> bool {
+        matches!(
+            self,
+            Policy::Forward | Policy::Split(_) | Policy::Transaction(Transaction::Watch)
+        )
+    }
+}
+
+/// How replies become one: those to the parts of a split command, or of every server to a whole one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Join {
     /// An array with each key's element at that key's place.
@@ -146,6 +163,7 @@ pub enum Local {
     ClientId,
     ClientSetInfo,
     ClientSetName,
+    ConfigGet,
     Hello,
     Info,
     Reset,
@@ -220,8 +238,8 @@ impl Command {
     ///
     /// `arg(i)` yields argument `i`, the name being 0. It is called with ascending indexes below
     /// `argc`, each at most once, so that it may walk the request with a cursor, and not at all where
-    /// the positions do not depend on an argument. With `Forward` and `Split` the result holds at
-    /// least one key, save for scripts, which may have none; with the other policies it holds none.
+    /// the positions do not depend on an argument. With policies that are routed by keys the result
+    /// holds at least one key, save for scripts, which may have none; with the others it holds none.
     ///
     /// # Errors
     /// The request cannot be routed; the error's text is the reply.
@@ -314,10 +332,7 @@ mod tests {
                 "{}: the arity admits no key",
                 command.name
             );
-            let routed = matches!(
-                command.policy,
-                Policy::Forward | Policy::Split(_) | Policy::Transaction(Transaction::Watch)
-            );
+            let routed = command.policy.is_routed();
             assert_eq!(routed, command.keys != Keys::None, "{}", command.name);
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::positions::BLOCK_REFUSED;
 use super::table::GROUPS;
-use super::{Command, Join, Keys, PLACEHOLDER, Policy};
+use super::{Command, Join, Keys, Local, PLACEHOLDER, Policy};
 
 /// Of Markdown.
 pub fn page() -> String {
@@ -69,6 +69,12 @@ impl Command {
             Policy::Forward => format!("sent to its server{}", self.keys.condition()),
             Policy::Split(join) => {
                 format!("each server gets the part with its keys; {}", join.words())
+            }
+            Policy::Everywhere(join) => format!("sent to every server; {}", join.words()),
+            Policy::Flush => "sent to every server, where `allow_flush` allows it".to_owned(),
+            Policy::Scan => "sent to one server after the other, as the cursor says".to_owned(),
+            Policy::Local(Local::Info | Local::ConfigGet) => {
+                "answered by the proxy, which asks the servers".to_owned()
             }
             Policy::Local(_) => "answered by the proxy".to_owned(),
             Policy::Anywhere => {
@@ -154,6 +160,8 @@ mod tests {
                 "eval",
                 "sent to its server, which all keys have to share; without keys to that of `placeholder`",
             ),
+            ("dbsize", "sent to every server; the replies are added up"),
+            ("info", "answered by the proxy, which asks the servers"),
             (
                 "mget",
                 "each server gets the part with its keys; the elements of the replies come in the order of the keys",

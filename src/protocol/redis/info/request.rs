@@ -36,6 +36,11 @@ pub struct InfoRequest {
 }
 
 impl InfoRequest {
+    /// Is this argument of INFO for the proxy, and no server's?
+    pub fn is_own(section: &[u8]) -> bool {
+        section.eq_ignore_ascii_case(OWN.as_bytes())
+    }
+
     /// Does it take servers to answer?
     pub fn needs_servers(&self) -> bool {
         self.sections.is_empty() || self.sections.iter().any(|section| section != OWN)

@@ -24,10 +24,10 @@ pub(super) const TRANSACTION: &[Command] = &Class::Connection.of([
 
 pub(super) const PUBLISHING: &[Command] = &Class::Connection.of([
     refused("psubscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
-    refused("publish", "2.0.0", 3, Neither, SUBSCRIPTIONS),
+    neither("publish", "2.0.0", 3, KEY),
     container("pubsub", "2.8.0", -2, PUBSUB),
     refused("punsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
-    refused("spublish", "7.0.0", 3, Neither, SUBSCRIPTIONS),
+    neither("spublish", "7.0.0", 3, KEY),
     refused("ssubscribe", "7.0.0", -2, Neither, SUBSCRIPTIONS),
     refused("subscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
     refused("sunsubscribe", "7.0.0", -1, Neither, SUBSCRIPTIONS),
@@ -78,12 +78,12 @@ const CLIENT: &[Command] = &Class::Connection.of([
 ]);
 
 const PUBSUB: &[Command] = &Class::Connection.of([
-    refused("pubsub|channels", "2.8.0", -2, Neither, SUBSCRIPTIONS),
-    refused("pubsub|help", "6.2.0", 2, Neither, SUBSCRIPTIONS),
-    refused("pubsub|numpat", "2.8.0", 2, Neither, SUBSCRIPTIONS),
-    refused("pubsub|numsub", "2.8.0", -2, Neither, SUBSCRIPTIONS),
-    refused("pubsub|shardchannels", "7.0.0", -2, Neither, SUBSCRIPTIONS),
-    refused("pubsub|shardnumsub", "7.0.0", -2, Neither, SUBSCRIPTIONS),
+    everywhere("pubsub|channels", "2.8.0", -2, Neither, Join::Union),
+    anywhere("pubsub|help", "6.2.0", 2, Neither),
+    everywhere("pubsub|numpat", "2.8.0", 2, Neither, Join::Greatest),
+    everywhere("pubsub|numsub", "2.8.0", -2, Neither, Join::SumOfEach),
+    everywhere("pubsub|shardchannels", "7.0.0", -2, Neither, Join::Union),
+    everywhere("pubsub|shardnumsub", "7.0.0", -2, Neither, Join::SumOfEach),
 ]);
 
 const CLUSTER: &[Command] = &Class::Connection.of(standalone([

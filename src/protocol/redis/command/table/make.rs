@@ -8,6 +8,12 @@ const FIRST: &str = "0.1.0";
 
 // Why a command is refused.
 pub(super) const EVERY_SERVER: &str = "it would have to run on every server";
+pub(super) const WHILE_IT_RUNS: &str =
+    "it would have to pass the script that runs, and clients share connections";
+pub(super) const DATABASES: &str = "other pools and clients may use the databases of the servers";
+pub(super) const DEBUGGER: &str = "it would stop the server for all clients";
+pub(super) const CONFIGURATION: &str = "servers are configured one by one, not through the proxy";
+pub(super) const ONE_BY_ONE: &str = "it speaks of one server, ask that one";
 pub(super) const BLOCKING: &str = "blocking commands are not supported";
 pub(super) const SUBSCRIPTIONS: &str = "publish/subscribe is not supported";
 pub(super) const TRACKING: &str = "client-side caching is not supported";
@@ -118,6 +124,24 @@ pub(super) const fn split(
         keys,
         ..line(name, since, arity, access, Policy::Split(join))
     }
+}
+
+pub(super) const fn everywhere(
+    name: Text,
+    since: Text,
+    arity: i16,
+    access: Access,
+    join: Join,
+) -> Command {
+    line(name, since, arity, access, Policy::Everywhere(join))
+}
+
+pub(super) const fn flush(name: Text, since: Text) -> Command {
+    line(name, since, -1, Write, Policy::Flush)
+}
+
+pub(super) const fn scan(name: Text, since: Text) -> Command {
+    line(name, since, -2, Read, Policy::Scan)
 }
 
 pub(super) const fn local(name: Text, since: Text, arity: i16, local: Local) -> Command {

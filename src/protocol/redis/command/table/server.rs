@@ -10,13 +10,13 @@ pub(super) const SERVER: &[Command] = &Class::Server.of([
     container("command", "2.8.13", -1, COMMAND),
     container("commandlog", "Valkey 8.1.0", -2, COMMANDLOG),
     container("config", "2.0.0", -2, CONFIG),
-    refused("dbsize", "1.0.0", 1, Read, EVERY_SERVER),
+    everywhere("dbsize", "1.0.0", 1, Read, Join::Sum),
     refused("debug", "1.0.0", -2, Neither, ADMIN),
     refused("failover", "6.2.0", -1, Neither, ADMIN),
-    refused("flushall", "1.0.0", -1, Write, EVERY_SERVER),
-    refused("flushdb", "1.0.0", -1, Write, EVERY_SERVER),
+    flush("flushall", "1.0.0"),
+    flush("flushdb", "1.0.0"),
     container("hotkeys", "8.6.0", -2, HOTKEYS),
-    refused("lastsave", "1.0.0", 1, Neither, ADMIN),
+    everywhere("lastsave", "1.0.0", 1, Neither, Join::Least),
     container("latency", "2.8.13", -2, LATENCY),
     anywhere("lolwut", "5.0.0", -1, Read),
     container("memory", "4.0.0", -2, MEMORY),
@@ -31,7 +31,7 @@ pub(super) const SERVER: &[Command] = &Class::Server.of([
     refused("shutdown", "1.0.0", -1, Neither, ADMIN),
     refused("slaveof", "1.0.0", 3, Neither, ADMIN),
     container("slowlog", "2.2.12", -2, SLOWLOG),
-    refused("swapdb", "4.0.0", 3, Write, EVERY_SERVER),
+    refused("swapdb", "4.0.0", 3, Write, DATABASES),
     refused("sync", "1.0.0", 1, Neither, ADMIN),
     anywhere("time", "2.6.0", 1, Neither),
     refused("trimslots", "8.4.0", -5, Write, ADMIN),
@@ -65,18 +65,18 @@ const COMMAND: &[Command] = &Class::Server.of([
 ]);
 
 const CONFIG: &[Command] = &Class::Server.of([
-    refused("config|get", "2.0.0", -3, Neither, ADMIN),
-    refused("config|help", "5.0.0", 2, Neither, ADMIN),
-    refused("config|resetstat", "2.0.0", 2, Neither, ADMIN),
-    refused("config|rewrite", "2.8.0", 2, Neither, ADMIN),
-    refused("config|set", "2.0.0", -4, Neither, ADMIN),
+    local("config|get", "2.0.0", -3, Local::ConfigGet),
+    anywhere("config|help", "5.0.0", 2, Neither),
+    refused("config|resetstat", "2.0.0", 2, Neither, CONFIGURATION),
+    refused("config|rewrite", "2.8.0", 2, Neither, CONFIGURATION),
+    refused("config|set", "2.0.0", -4, Neither, CONFIGURATION),
 ]);
 
 // The proxy has no slow log and no latency monitor of its own, and says what a Redis says where these are
 // empty: programs that look everywhere ask for them.
 const LATENCY: &[Command] = &Class::Server.of([
-    refused("latency|doctor", "2.8.13", 2, Neither, ADMIN),
-    refused("latency|graph", "2.8.13", 3, Neither, ADMIN),
+    refused("latency|doctor", "2.8.13", 2, Neither, ONE_BY_ONE),
+    refused("latency|graph", "2.8.13", 3, Neither, ONE_BY_ONE),
     anywhere("latency|help", "2.8.13", 2, Neither),
     local("latency|histogram", "7.0.0", -2, Local::NoPairs),
     local("latency|history", "2.8.13", 3, Local::NoElements),
@@ -85,11 +85,11 @@ const LATENCY: &[Command] = &Class::Server.of([
 ]);
 
 const MEMORY: &[Command] = &Class::Server.of([
-    refused("memory|doctor", "4.0.0", 2, Neither, ADMIN),
+    refused("memory|doctor", "4.0.0", 2, Neither, ONE_BY_ONE),
     anywhere("memory|help", "4.0.0", 2, Neither),
-    refused("memory|malloc-stats", "4.0.0", 2, Neither, ADMIN),
+    refused("memory|malloc-stats", "4.0.0", 2, Neither, ONE_BY_ONE),
     refused("memory|purge", "4.0.0", 2, Neither, ADMIN),
-    refused("memory|stats", "4.0.0", 2, Neither, ADMIN),
+    refused("memory|stats", "4.0.0", 2, Neither, ONE_BY_ONE),
     read("memory|usage", "4.0.0", -3, SUBJECT),
 ]);
 

@@ -1,0 +1,33 @@
+//! What whoever speaks to all servers of a pool wants to know of them.
+
+use super::ConnectionId;
+use super::pool::{Backends, Hold, next_random};
+use crate::protocol::redis::Resp;
+
+/// A server that has left a request unanswered for so long, in milliseconds, is not asked for its INFO:
+/// those who ask wait for the answer before they do anything else.
+const LATE: u32 = 1_000;
+
+impl Backends {
+    /// The slots of the servers of a pool that are routed to, ascending.
+    pub fn live(&self, pool: u16) -> Vec<u16> {
+        self.topology.pools[usize::from(pool)].live().collect()
+    }
+
+    /// Would a request have to wait for the server to answer older ones, or for a master?
+    pub fn is_late(&self, (pool, server): (u16, u16), resp: Resp, client: u32, now: u32) -> bool {
+        let known = self.server(pool, server);
+        if !matches!(known.hold, Hold::No | Hold::Renewal) {
+            return true;
+        }
+        let lanes = &known.lanes[resp as usize];
+        let lane: Option<ConnectionId> = lanes[client as usize % lanes.len()];
+        let oldest = lane.and_then(|id| self.connections[id as usize].fifo.front());
+        oldest.is_some_and(|oldest| now.wrapping_sub(oldest.since) >= LATE)
+    }
+
+    /// A random number; nothing secret may depend on it.
+    pub fn draw(&mut self) -> u32 {
+        next_random(&mut self.random)
+    }
+}
