@@ -17,6 +17,7 @@ use super::handover::SharedSocket;
 use super::listener::{Incoming, Listener};
 use super::{Prepared, StartError, resources};
 use crate::admin::{Admin, Readiness, Sources};
+use crate::backend::Scripts;
 use crate::config::{Config, Current, PoolConfig};
 use crate::log::CHANGE;
 use crate::stats::{PoolNames, ServerName, Stats, WorkerStats, latency};
@@ -94,6 +95,7 @@ impl Running {
         if !topology.first_resolution(RESOLUTION_PATIENCE).await {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
         }
+        let scripts = Arc::<Scripts>::default();
         let workers = stats.workers.iter().enumerate().map(|(index, stats)| {
             Worker::spawn(WorkerOptions {
                 index,
@@ -101,6 +103,7 @@ impl Running {
                 events: topology.events.clone(),
                 stats: Arc::clone(stats),
                 memory_limit: prepared.memory_per_worker,
+                scripts: Arc::clone(&scripts),
                 farewell: prepared.farewell,
             })
         });

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::dedicated::{DEDICATED, Owner};
+use super::noscript::{NO_SCRIPT, Unknown};
 use super::slow::Meter;
 use super::{Call, Cause, Failure, Fate, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
@@ -65,6 +66,21 @@ pub(super) struct Batch {
     pub locked: bool,
     /// Requests that the server refused to execute because of its role or state.
     pub bounced: Vec<Bounced>,
+    /// Requests that run a script which the server does not know.
+    pub unknown: Vec<Unknown>,
+}
+
+/// What becomes of (the start of) a reply.
+enum Verdict {
+    HandOn,
+    /// It must be read whole before anything of it is handed on.
+    ReadOn,
+    /// The request may be sent elsewhere: it has no reply yet.
+    Bounced,
+    /// The request has its reply, but the client does not get it for now.
+    Kept,
+    /// The client is told this.
+    Instead(Failure),
 }
 
 #[derive(Debug)]
@@ -277,23 +293,24 @@ impl Connection {
             if head.end > self.written {
                 return Err(unasked(bytes));
             }
-            if self.gated && !self.begun && bytes.first() == Some(&b'-') {
-                if !piece.end && rest.len() <= LONGEST_REFUSAL {
-                    // It must be read whole before anything of it is handed on.
+            let verdict = match bytes {
+                [b'-', ..] if !self.begun => {
+                    let from = (self.consumed - base) as usize;
+                    self.judge_error(head, (bytes, piece.end), rest.len(), from, batch)
+                }
+                _ => Verdict::HandOn,
+            };
+            match verdict {
+                Verdict::ReadOn => {
                     self.scanner = ReplyScanner::default();
                     break;
                 }
-                if piece.end && !head.call.repeated && is_refusal(bytes) {
-                    let from = (self.consumed - base) as usize;
-                    batch.bounced.push(Bounced {
-                        entry: head,
-                        request: self.out.copy(from, (head.end - self.consumed) as usize),
-                        reply: bytes.to_vec(),
-                    });
+                Verdict::Bounced => {
                     self.pop(head);
                     at += piece.len;
                     continue;
                 }
+                _ => {}
             }
             batch.bytes += piece.len as u64;
             at += piece.len;
@@ -301,15 +318,12 @@ impl Connection {
             if bytes.is_empty() {
                 break;
             }
-            let substitute = match bytes {
-                [b'-', ..] if !self.begun => self.judge_error(bytes, piece.end, batch),
-                _ => None,
-            };
-            match substitute {
-                None => (turn.replies).reply(head.call, bytes, piece.end, turn.buffers),
-                Some(failure) => {
+            match verdict {
+                Verdict::Kept => {}
+                Verdict::Instead(failure) => {
                     (turn.replies).fail(head.call, &failure, Fate::NotSent, turn.buffers);
                 }
+                _ => (turn.replies).reply(head.call, bytes, piece.end, turn.buffers),
             }
             self.begun = true;
             if !piece.end {
@@ -326,18 +340,53 @@ impl Connection {
         Ok(at)
     }
 
-    /// What the start of an error reply says about the server; answers what the client is told instead.
+    /// What the start of an error reply says about the server, and what becomes of it. `seen`: how much of it
+    /// has been read; `from`: where the request begins in what is retained.
     #[cold]
-    fn judge_error(&mut self, error: &[u8], whole: bool, batch: &mut Batch) -> Option<Failure> {
+    fn judge_error(
+        &mut self,
+        head: InFlight,
+        (error, whole): (&[u8], bool),
+        seen: usize,
+        from: usize,
+        batch: &mut Batch,
+    ) -> Verdict {
+        let no_script = error.starts_with(b"-NOSCRIPT ") && !head.call.is_told();
+        if (self.gated || no_script) && !whole && seen <= LONGEST_REFUSAL {
+            return Verdict::ReadOn;
+        }
+        let request = || self.out.copy(from, (head.end - self.consumed) as usize);
+        if self.gated && whole && !head.call.repeated && is_refusal(error) {
+            batch.bounced.push(Bounced {
+                entry: head,
+                request: request(),
+                reply: error.to_vec(),
+            });
+            return Verdict::Bounced;
+        }
+        if no_script && whole && error.starts_with(NO_SCRIPT) {
+            let mut later = self.fifo.iter().skip(1);
+            let last = !later.any(|entry| entry.call.is_of(&head.call));
+            batch.unknown.push(Unknown {
+                call: head.call,
+                request: request(),
+                reply: last.then(|| error.to_vec()),
+            });
+            return match last {
+                true => Verdict::Kept,
+                false => Verdict::HandOn,
+            };
+        }
         batch.unwell |= [&b"-OOM "[..], b"-BUSY ", b"-LOADING "]
             .iter()
             .any(|word| error.starts_with(word));
-        if !whole || !error.starts_with(b"-NOAUTH ") {
-            return None;
+        match &self.no_password {
+            Some(failure) if whole && error.starts_with(b"-NOAUTH ") => {
+                batch.locked |= !std::mem::replace(&mut self.told_locked, true);
+                Verdict::Instead(failure.clone())
+            }
+            _ => Verdict::HandOn,
         }
-        let failure = self.no_password.clone()?;
-        batch.locked |= !std::mem::replace(&mut self.told_locked, true);
-        Some(failure)
     }
 
     #[inline]

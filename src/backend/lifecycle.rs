@@ -75,6 +75,7 @@ impl Backends {
         stats.responses.add(batch.replies);
         stats.response_bytes.add(batch.bytes);
         if let Err(cause) = result {
+            self.give_up_on_scripts(batch.unknown, turn);
             // They are older than all that is left on the connection, and go on before it.
             self.leave_lane(id);
             self.handle_bounced((pool, server), resp, batch.bounced, turn);
@@ -99,6 +100,9 @@ impl Backends {
         } else if batch.replies > 0 && self.is_suspect(pool, server) {
             self.server_mut(pool, server).blamed = false;
             self.events.push(Event::Answered { pool, server });
+        }
+        if !batch.unknown.is_empty() {
+            self.handle_unknown(id, batch.unknown, turn);
         }
         if done {
             self.bury(id, turn.buffers);

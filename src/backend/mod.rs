@@ -2,8 +2,10 @@
 //! the same order and are matched to the requests' reply slots.
 //!
 //! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and `lifecycle.rs` their life,
-//! `dedicated.rs` those of one client alone, `gate.rs` when a failed server is tried again, `hold.rs` the waiting for masters, `reload.rs` another
-//! configuration, `count.rs` what is counted of errors and `slow.rs` which requests took long (machines).
+//! `dedicated.rs` those of one client alone, `gate.rs` when a failed server is tried again, `hold.rs` the waiting
+//! for masters, `reload.rs` another configuration, `scripts.rs` the scripts that clients have sent and
+//! `noscript.rs` how servers hear of them, `count.rs` what is counted of errors and `slow.rs` which requests took
+//! long (machines).
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod connection;
@@ -23,10 +25,12 @@ mod lifecycle_tests;
 mod model_steps_tests;
 #[cfg(test)]
 mod model_tests;
+mod noscript;
 mod pool;
 mod reload;
 #[cfg(test)]
 mod reload_tests;
+mod scripts;
 mod slow;
 mod stray;
 mod survey;
@@ -35,6 +39,7 @@ pub use connection::Connection;
 pub use dedicated::{Change, Owner};
 pub use failure::{Cause, Failure, Fate};
 pub use pool::{Backends, ConnectionId, Plan, Target};
+pub use scripts::Scripts;
 pub use slow::SlowRequest;
 
 use crate::buffer::BufferPool;
@@ -49,7 +54,7 @@ pub struct Call {
     pub slot: u32,
     /// When it was read from the client, in the worker's microseconds, which wrap.
     pub began: u32,
-    /// Which fragment of a split request this is; 0 for a whole one.
+    /// Which fragment of a split request this is; 0 for a whole one, until `noscript.rs` sends it again.
     pub part: u16,
     /// The request may change data: if it is lost after it was sent, its effect is unknown.
     pub write: bool,

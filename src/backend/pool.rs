@@ -13,6 +13,7 @@ use slab::Slab;
 use super::connection::{Connection, State};
 use super::dedicated::{Change, DEDICATED};
 use super::gate::Gate;
+use super::scripts::{ScriptMemory, Scripts};
 use super::slow::SlowLog;
 use super::{Call, Cause, Failure};
 use crate::buffer::BufferPool;
@@ -101,6 +102,7 @@ pub struct Backends {
     pub(super) changes: Vec<Change>,
     pub(super) slow: SlowLog,
     pub(super) random: u32,
+    pub(super) scripts: ScriptMemory,
 }
 
 impl Backends {
@@ -125,7 +127,13 @@ impl Backends {
             changes: Vec::new(),
             slow: SlowLog::default(),
             random: seed | 1,
+            scripts: ScriptMemory::new(Arc::default()),
         }
+    }
+
+    /// Takes the scripts of all workers for its own.
+    pub fn share_scripts(&mut self, scripts: Arc<Scripts>) {
+        self.scripts = ScriptMemory::new(scripts);
     }
 
     pub fn topology(&self) -> &Arc<Topology> {

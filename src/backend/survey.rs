@@ -2,6 +2,7 @@
 
 use super::ConnectionId;
 use super::pool::{Backends, Hold, next_random};
+use super::scripts::ScriptMemory;
 use crate::protocol::redis::Resp;
 
 /// A server that has left a request unanswered for so long, in milliseconds, is not asked for its INFO:
@@ -29,5 +30,10 @@ impl Backends {
     /// A random number; nothing secret may depend on it.
     pub fn draw(&mut self) -> u32 {
         next_random(&mut self.random)
+    }
+
+    /// The scripts that clients have made known.
+    pub fn scripts(&mut self) -> &mut ScriptMemory {
+        &mut self.scripts
     }
 }

@@ -3,7 +3,7 @@
 
 use super::context::{After, Context, Request};
 use crate::backend::{Call, Failure};
-use crate::protocol::redis::command::{Access, Command, Join, PLACEHOLDER};
+use crate::protocol::redis::command::{Access, Command, Join, PLACEHOLDER, Script};
 use crate::protocol::redis::config_get::{self, ConfigRequest};
 use crate::protocol::redis::cursor::{self, Progress, ScanCursor};
 use crate::protocol::redis::fragment::Gather;
@@ -99,6 +99,33 @@ impl Context<'_> {
             ));
         }
         self.everywhere(request, command, Join::AllOk)
+    }
+
+    pub(super) fn script(
+        &mut self,
+        script: Script,
+        request: Request<'_>,
+        frame: &ArrayFrame,
+        command: &Command,
+    ) -> After {
+        let pool = self.pool;
+        match script {
+            Script::Run => {
+                let text = frame.arg(request.bytes(), 1);
+                self.backends.scripts().note_run(pool, text);
+                self.forward(request, frame, command)
+            }
+            Script::RunKnown => self.forward(request, frame, command),
+            Script::Load => {
+                let text = frame.arg(request.bytes(), 2);
+                self.backends.scripts().note_load(pool, text);
+                self.everywhere(request, command, Join::Same)
+            }
+            Script::Flush => {
+                self.backends.scripts().forget(pool);
+                self.everywhere(request, command, Join::AllOk)
+            }
+        }
     }
 
     /// `SCAN cursor ...`: the cursor tells the server, which gets its own.

@@ -72,6 +72,7 @@ impl Context<'_> {
             Policy::Everywhere(join) => self.everywhere(request, command, join),
             Policy::Flush => self.flush(request, command),
             Policy::Scan => self.scan(request, frame, command),
+            Policy::Script(script) => self.script(script, request, frame, command),
             Policy::Local(local) => local::handle(self, local, request.bytes(), frame),
             // Only a name alone is left a container, and no container's arity admits that.
             Policy::Container(_) => self.wrong_arity(command),

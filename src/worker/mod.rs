@@ -22,6 +22,7 @@ use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Interval, interval};
 
+use crate::backend::Scripts;
 use crate::client::{Front, Peer};
 use crate::stats::{Slots, WorkerStats};
 use crate::topology::{Event, Topology};
@@ -42,6 +43,8 @@ pub struct WorkerOptions {
     pub stats: Arc<WorkerStats>,
     /// Bytes this worker may hold in buffers.
     pub memory_limit: usize,
+    /// Of all workers.
+    pub scripts: Arc<Scripts>,
     /// How long clients of a removed pool may wait for the replies they are owed.
     pub farewell: Duration,
 }
@@ -173,7 +176,8 @@ async fn serve(
     let stats = Arc::clone(&options.stats);
     let first_id = ((options.index as u64) << 48) + 1;
     let seed = std::process::id().wrapping_mul(0x9e37_79b9) ^ options.index as u32;
-    let front = Front::new(first, options.stats, options.memory_limit, first_id, seed);
+    let mut front = Front::new(first, options.stats, options.memory_limit, first_id, seed);
+    front.backends().share_scripts(options.scripts);
     let shared = Shared::new(front, options.events, |shared, id| {
         tokio::task::spawn_local(backend::run(shared, id)).abort_handle()
     });

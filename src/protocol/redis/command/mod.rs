@@ -81,6 +81,8 @@ pub enum Policy {
     Flush,
     /// Send it to one server after the other, as the cursor says.
     Scan,
+    /// Something with scripts, which the proxy remembers.
+    Script(Script),
     /// The proxy answers itself, if need be by what it asks of servers.
     Local(Local),
     /// Any server can answer: send it to the one of [`PLACEHOLDER`].
@@ -97,11 +99,26 @@ pub enum Policy {
 impl Policy {
     /// Do keys say which server gets the request? Then there is at least one.
     pub fn is_routed(self) -> bool {
-        matches!(
-            self,
-            Policy::Forward | Policy::Split(_) | Policy::Transaction(Transaction::Watch)
-        )
+        match self {
+            Policy::Forward | Policy::Split(_) | Policy::Transaction(Transaction::Watch) => true,
+            Policy::Script(script) => matches!(script, Script::Run | Script::RunKnown),
+            _ => false,
+        }
     }
+}
+
+/// What a command does with a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Runs the text in its first argument: as [`Policy::Forward`].
+    Run,
+    /// Runs the one its server knows by the hash in the first argument: as [`Policy::Forward`]. A server that
+    /// does not know it is told, if the proxy has seen the text.
+    RunKnown,
+    /// Makes the text behind the subcommand known to every server.
+    Load,
+    /// Every server forgets all.
+    Flush,
 }
 
 /// How replies become one: those to the parts of a split command, or of every server to a whole one.

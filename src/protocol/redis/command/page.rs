@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::positions::BLOCK_REFUSED;
 use super::table::GROUPS;
-use super::{Command, Join, Keys, Local, PLACEHOLDER, Policy};
+use super::{Command, Join, Keys, Local, PLACEHOLDER, Policy, Script};
 
 /// Of Markdown.
 pub fn page() -> String {
@@ -73,6 +73,21 @@ impl Command {
             Policy::Everywhere(join) => format!("sent to every server; {}", join.words()),
             Policy::Flush => "sent to every server, where `allow_flush` allows it".to_owned(),
             Policy::Scan => "sent to one server after the other, as the cursor says".to_owned(),
+            Policy::Script(Script::Run) => format!(
+                "sent to its server{}; the script is remembered",
+                self.keys.condition()
+            ),
+            Policy::Script(Script::RunKnown) => format!(
+                "sent to its server{}; a script that it does not know is loaded there, if the proxy \
+                 remembers it",
+                self.keys.condition()
+            ),
+            Policy::Script(Script::Load) => {
+                "sent to every server; the script is remembered".to_owned()
+            }
+            Policy::Script(Script::Flush) => {
+                "sent to every server; no script is remembered".to_owned()
+            }
             Policy::Local(Local::Info | Local::ConfigGet) => {
                 "answered by the proxy, which asks the servers".to_owned()
             }
@@ -157,10 +172,19 @@ mod tests {
                 "sent to its server, where the destination has to be too",
             ),
             (
-                "eval",
+                "fcall",
                 "sent to its server, which all keys have to share; without keys to that of `placeholder`",
             ),
+            (
+                "eval",
+                "sent to its server, which all keys have to share; without keys to that of `placeholder`; \
+                 the script is remembered",
+            ),
             ("dbsize", "sent to every server; the replies are added up"),
+            (
+                "script load",
+                "sent to every server; the script is remembered",
+            ),
             ("info", "answered by the proxy, which asks the servers"),
             (
                 "mget",

@@ -35,10 +35,10 @@ pub(super) const KEYS: &[Command] = &Class::Generic.of([
 ]);
 
 pub(super) const SCRIPTS: &[Command] = &Class::Scripting.of([
-    neither("eval", "2.6.0", -3, Keys::Script),
-    read("eval_ro", "7.0.0", -3, Keys::Script),
-    neither("evalsha", "2.6.0", -3, Keys::Script),
-    read("evalsha_ro", "7.0.0", -3, Keys::Script),
+    runs("eval", "2.6.0", Neither, Script::Run),
+    runs("eval_ro", "7.0.0", Read, Script::Run),
+    runs("evalsha", "2.6.0", Neither, Script::RunKnown),
+    runs("evalsha_ro", "7.0.0", Read, Script::RunKnown),
     neither("fcall", "7.0.0", -3, Keys::Script),
     read("fcall_ro", "7.0.0", -3, Keys::Script),
     container("function", "7.0.0", -2, FUNCTION),
@@ -68,9 +68,9 @@ const FUNCTION: &[Command] = &Class::Scripting.of([
 const SCRIPT: &[Command] = &Class::Scripting.of([
     refused("script|debug", "3.2.0", 3, Neither, DEBUGGER),
     everywhere("script|exists", "2.6.0", -3, Neither, Join::EachLeast),
-    everywhere("script|flush", "2.6.0", -2, Neither, Join::AllOk),
+    script("script|flush", "2.6.0", -2, Script::Flush),
     anywhere("script|help", "5.0.0", 2, Neither),
     refused("script|kill", "2.6.0", 2, Neither, WHILE_IT_RUNS),
-    everywhere("script|load", "2.6.0", 3, Neither, Join::Same),
+    script("script|load", "2.6.0", 3, Script::Load),
     anywhere("script|show", "Valkey 8.0.0", 3, Neither),
 ]);

@@ -1,7 +1,9 @@
 //! What the lines of the table are made with.
 
 pub(super) use super::super::Access::{self, *};
-pub(super) use super::super::{Class, Command, Join, Keys, Local, Policy, Store, Transaction};
+pub(super) use super::super::{
+    Class, Command, Join, Keys, Local, Policy, Script, Store, Transaction,
+};
 
 /// The release of Nuthatch that served the first commands as they are served now.
 const FIRST: &str = "0.1.0";
@@ -142,6 +144,18 @@ pub(super) const fn flush(name: Text, since: Text) -> Command {
 
 pub(super) const fn scan(name: Text, since: Text) -> Command {
     line(name, since, -2, Read, Policy::Scan)
+}
+
+/// Runs a script.
+pub(super) const fn runs(name: Text, since: Text, access: Access, script: Script) -> Command {
+    Command {
+        keys: Keys::Script,
+        ..line(name, since, -3, access, Policy::Script(script))
+    }
+}
+
+pub(super) const fn script(name: Text, since: Text, arity: i16, script: Script) -> Command {
+    line(name, since, arity, Neither, Policy::Script(script))
 }
 
 pub(super) const fn local(name: Text, since: Text, arity: i16, local: Local) -> Command {
