@@ -639,13 +639,6 @@ fn functions_are_those_of_all_servers() {
                 Value::Array(vec![])
             );
         }
-        let killed = client.cmd(&["FUNCTION", "KILL"]);
-        assert!(
-            killed
-                .error()
-                .starts_with("ERR unsupported command 'function|kill': "),
-            "{killed:?}"
-        );
     }
 }
 

@@ -80,19 +80,13 @@ fn a_script_is_loaded_on_every_server() {
             wrong.error().starts_with("ERR Error compiling script"),
             "{wrong:?}"
         );
-        for name in ["debug", "kill"] {
-            let request: &[&str] = if name == "kill" {
-                &["SCRIPT", "KILL"]
-            } else {
-                &["SCRIPT", "DEBUG", "YES"]
-            };
-            let refused = client.cmd(request);
-            assert!(
-                refused
-                    .error()
-                    .starts_with(&format!("ERR unsupported command 'script|{name}': "))
-            );
-        }
+        let refused = client.cmd(&["SCRIPT", "DEBUG", "YES"]);
+        assert!(
+            refused
+                .error()
+                .starts_with("ERR unsupported command 'script|debug': "),
+            "{refused:?}"
+        );
     }
 }
 
@@ -323,5 +317,50 @@ fn counters_stay_in_balance() {
     assert_eq!(after, before.map(|n| n + 3));
     for gauge in ["in_queue", "out_queue", "in_queue_bytes", "out_queue_bytes"] {
         assert_eq!(shards.server_stat(0, gauge), 0, "{gauge}");
+    }
+}
+
+/// Over the connection on which a script came its server reads nothing before it ends.
+#[test]
+fn a_script_that_runs_for_ever_can_be_stopped() {
+    let busy =
+        || RedisServer::with_args(&["--busy-reply-threshold", "20", "--requirepass", "secret"]);
+    for count in [1, 3] {
+        let servers = (0..count).map(|_| busy()).collect();
+        let shape = |pool: Pool| pool.set("redis_db", "2").set("redis_auth", "secret");
+        let shards = Shards::over(servers, shape, &[]);
+        for resp in ["2", "3"] {
+            let greeting = ["HELLO", resp, "AUTH", "default", "secret"];
+            let [mut runs, mut stops] = [(); 2].map(|()| shards.client());
+            for client in [&mut runs, &mut stops] {
+                assert!(!client.cmd(&greeting).is_error());
+            }
+            for name in ["SCRIPT", "FUNCTION"] {
+                let nothing = stops.cmd(&[name, "KILL"]);
+                assert!(nothing.error().starts_with("NOTBUSY "), "{nothing:?}");
+            }
+            let library =
+                "#!lua name=l\nredis.register_function('f', function() while true do end end)";
+            let loaded = stops.cmd(&["FUNCTION", "LOAD", "REPLACE", library]);
+            assert_eq!(loaded, Value::bulk("l"));
+            let key = shards.key(count - 1, 0);
+            for (endless, name) in [
+                (["EVAL", "while true do end", "1", key].as_slice(), "SCRIPT"),
+                (&["FCALL", "f", "1", key], "FUNCTION"),
+            ] {
+                runs.send(encode(endless));
+                runs.send(encode(&["GET", key]));
+                eventually("it is stopped", || {
+                    stops.cmd(&[name, "KILL"]) == Value::ok()
+                });
+                let stopped = runs.read();
+                assert!(stopped.error().contains("killed by user"), "{stopped:?}");
+                assert_eq!(runs.read(), Value::Nil);
+            }
+        }
+        // Each was for one request.
+        eventually("they are closed", || {
+            (0..count).all(|server| shards.server_stat(server, "server_connections") <= 2)
+        });
     }
 }

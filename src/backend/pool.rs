@@ -25,6 +25,9 @@ use crate::topology::{self, Endpoint, Event, Topology};
 /// How long connecting and the handshake may take in pools without a shorter `timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// In place of the number of a lane: a connection for one request.
+pub(super) const ASIDE: u32 = u32::MAX - 1;
+
 /// Index into the worker's connections; reused only after [`Backends::remove`].
 pub type ConnectionId = u32;
 
@@ -37,6 +40,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// For messages.
     pub who: Arc<str>,
+    /// Without asking for the database or the role, which a server that runs a script refuses.
+    pub aside: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -397,6 +402,7 @@ impl Backends {
                 .unwrap_or(CONNECT_TIMEOUT)
                 .min(CONNECT_TIMEOUT),
             who: pool.servers[usize::from(connection.server)].who.clone(),
+            aside: connection.lane == ASIDE,
         })
     }
 

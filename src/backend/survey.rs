@@ -1,8 +1,8 @@
 //! What whoever speaks to all servers of a pool wants to know of them.
 
-use super::ConnectionId;
-use super::pool::{Backends, Hold, next_random};
+use super::pool::{ASIDE, Backends, Hold, next_random};
 use super::scripts::ScriptMemory;
+use super::{Cause, ConnectionId, Failure};
 use crate::protocol::redis::Resp;
 
 /// A server that has left a request unanswered for so long, in milliseconds, is not asked for its INFO:
@@ -25,6 +25,36 @@ impl Backends {
         let lane: Option<ConnectionId> = lanes[client as usize % lanes.len()];
         let oldest = lane.and_then(|id| self.connections[id as usize].fifo.front());
         oldest.is_some_and(|oldest| now.wrapping_sub(oldest.since) >= LATE)
+    }
+
+    /// A connection for one request that must not wait behind others, as it is to end what they wait for. It
+    /// closes with the reply.
+    ///
+    /// # Errors
+    /// As for other connections.
+    pub fn aside(
+        &mut self,
+        (pool, server): (u16, u16),
+        resp: Resp,
+        client: u32,
+        now: u32,
+    ) -> Result<ConnectionId, Failure> {
+        let at = (pool, server);
+        let known = self.server(pool, server);
+        if known.hold != Hold::No {
+            // There is no server that it could reach sooner.
+            return self.connection(at, resp, client, now);
+        }
+        if self.retained > self.max_retained {
+            return Err(self.reject(at, known.failure(Cause::Overloaded)));
+        }
+        match self.open(at, resp, ASIDE, now) {
+            Ok(id) => {
+                self.connections[id as usize].leaving = true;
+                Ok(id)
+            }
+            Err(failure) => Err(self.reject(at, failure)),
+        }
     }
 
     /// A random number; nothing secret may depend on it.

@@ -2,7 +2,7 @@
 //! (SCAN), or answered with what servers are asked (INFO, CONFIG GET).
 
 use super::context::{After, Context, Request};
-use crate::backend::{Call, Failure};
+use crate::backend::{Call, ConnectionId, Failure};
 use crate::protocol::redis::command::{Access, Command, Join, PLACEHOLDER, Script};
 use crate::protocol::redis::config_get::{self, ConfigRequest};
 use crate::protocol::redis::cursor::{self, Progress, ScanCursor};
@@ -60,7 +60,17 @@ impl Context<'_> {
 
     /// Sends a request whose reply is a part of the client's.
     fn send_part(&mut self, server: u16, call: Call, request: Request<'_>) {
-        match self.connection(server) {
+        let connection = self.connection(server);
+        self.send_part_on(connection, call, request);
+    }
+
+    fn send_part_on(
+        &mut self,
+        connection: Result<ConnectionId, Failure>,
+        call: Call,
+        request: Request<'_>,
+    ) {
+        match connection {
             Ok(connection) => match request {
                 Request::Borrowed(bytes) => {
                     self.backends
@@ -89,6 +99,24 @@ impl Context<'_> {
             .for_each(|word| write::bulk(&mut request, word));
         self.send_part(server, call, Request::Borrowed(&request));
         self.buffers.give(request);
+    }
+
+    /// `SCRIPT KILL`, `FUNCTION KILL`: to every server, past what runs there.
+    pub(super) fn kill(&mut self, request: Request<'_>, command: &Command) -> After {
+        let servers = self.backends.live(self.pool);
+        if servers.is_empty() {
+            return self.all_are_ejected();
+        }
+        let gather = Gather::new(Join::AnyOk, Vec::new(), servers.len());
+        let slot = self.open_gather(gather, servers.len());
+        for (part, server) in (0u16..).zip(servers) {
+            let at = (self.pool, server);
+            let (resp, now) = (self.session.resp, self.now.ms);
+            let connection = self.backends.aside(at, resp, self.client, now);
+            let call = self.call(slot, part, command.access);
+            self.send_part_on(connection, call, request.share());
+        }
+        After::Continue
     }
 
     pub(super) fn flush(&mut self, request: Request<'_>, command: &Command) -> After {

@@ -85,6 +85,7 @@ impl Context<'_> {
             }
             Policy::Everywhere(join) => self.everywhere(request, command, join),
             Policy::Flush => self.flush(request, command),
+            Policy::Kill => self.kill(request, command),
             Policy::Scan => self.scan(request, frame, command),
             Policy::Script(script) => self.script(script, request, frame, command),
             Policy::Local(local) => local::handle(self, local, request.bytes(), frame),

@@ -83,8 +83,9 @@ where
 {
     let config = &plan.config;
     let auth = config.redis_auth.as_ref().map(|secret| secret.0.as_str());
-    let mut handshake = Handshake::new(auth, config.redis_db, plan.resp, false);
-    if config.sentinel.is_some() {
+    let db = if plan.aside { 0 } else { config.redis_db };
+    let mut handshake = Handshake::new(auth, db, plan.resp, false);
+    if config.sentinel.is_some() && !plan.aside {
         handshake = handshake.require_master();
     }
     if handshake.is_done() {

@@ -83,6 +83,8 @@ pub enum Policy {
     Everywhere(Join),
     /// As `Everywhere`, in pools that allow it: it deletes what all clients have.
     Flush,
+    /// As `Everywhere(Join::AnyOk)`, past what is under way there: it is to end that.
+    Kill,
     /// Send it to one server after the other, as the cursor says.
     Scan,
     /// Something with scripts, which the proxy remembers.

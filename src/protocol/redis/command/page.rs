@@ -72,6 +72,7 @@ impl Command {
             }
             Policy::Everywhere(join) => format!("sent to every server; {}", join.words()),
             Policy::Flush => "sent to every server, where `allow_flush` allows it".to_owned(),
+            Policy::Kill => format!("sent to every server; {}", Join::AnyOk.words()),
             Policy::Scan => "sent to one server after the other, as the cursor says".to_owned(),
             Policy::Script(Script::Run) => format!(
                 "sent to its server{}; the script is remembered",

@@ -58,7 +58,7 @@ const FUNCTION: &[Command] = &Class::Scripting.of([
     anywhere("function|dump", "7.0.0", 2, Neither),
     everywhere("function|flush", "7.0.0", -2, Write, Join::Same),
     anywhere("function|help", "7.0.0", 2, Neither),
-    refused("function|kill", "7.0.0", 2, Neither, WHILE_IT_RUNS),
+    kill("function|kill", "7.0.0"),
     anywhere("function|list", "7.0.0", -2, Neither),
     everywhere("function|load", "7.0.0", -3, Write, Join::Same),
     everywhere("function|restore", "7.0.0", -3, Write, Join::Same),
@@ -70,7 +70,7 @@ const SCRIPT: &[Command] = &Class::Scripting.of([
     everywhere("script|exists", "2.6.0", -3, Neither, Join::EachLeast),
     script("script|flush", "2.6.0", -2, Script::Flush),
     anywhere("script|help", "5.0.0", 2, Neither),
-    refused("script|kill", "2.6.0", 2, Neither, WHILE_IT_RUNS),
+    kill("script|kill", "2.6.0"),
     script("script|load", "2.6.0", 3, Script::Load),
     anywhere("script|show", "Valkey 8.0.0", 3, Neither),
 ]);

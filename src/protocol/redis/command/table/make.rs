@@ -10,8 +10,6 @@ const FIRST: &str = "0.1.0";
 
 // Why a command is refused.
 pub(super) const EVERY_SERVER: &str = "it would have to run on every server";
-pub(super) const WHILE_IT_RUNS: &str =
-    "it would have to pass the script that runs, and clients share connections";
 pub(super) const DATABASES: &str = "other pools and clients may use the databases of the servers";
 pub(super) const DEBUGGER: &str = "it would stop the server for all clients";
 pub(super) const CONFIGURATION: &str = "servers are configured one by one, not through the proxy";
@@ -144,6 +142,10 @@ pub(super) const fn flush(name: Text, since: Text) -> Command {
 
 pub(super) const fn scan(name: Text, since: Text) -> Command {
     line(name, since, -2, Read, Policy::Scan)
+}
+
+pub(super) const fn kill(name: Text, since: Text) -> Command {
+    line(name, since, 2, Neither, Policy::Kill)
 }
 
 /// Runs a script.
