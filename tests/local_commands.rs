@@ -52,14 +52,6 @@ fn commands_about_the_connection() {
     ] {
         assert_eq!(client.cmd(request), redis.cmd(request), "{request:?}");
     }
-    for request in ["LIST", "KILL ID 1", "REPLY OFF", "TRACKING ON", "PAUSE 1"] {
-        let request = format!("CLIENT {request}");
-        let request: Vec<&str> = request.split(' ').collect();
-        let name = format!("client|{}", request[1].to_ascii_lowercase());
-        let reply = client.cmd(&request);
-        let expected = format!("ERR unsupported command '{name}': ");
-        assert!(reply.error().starts_with(&expected), "{reply:?}");
-    }
     assert_eq!(client.cmd(&["SELECT", "3"]), Value::ok());
     for database in ["0", "15", "-1", "99999999999999999999"] {
         assert!(client.cmd(&["SELECT", database]).is_error(), "{database}");

@@ -22,7 +22,7 @@ use crate::config::{Config, Current, PoolConfig};
 use crate::log::CHANGE;
 use crate::stats::{PoolNames, ServerName, Stats, WorkerStats, latency};
 use crate::topology::task::{self, TopologyHandle, watch_recovery};
-use crate::worker::{Worker, WorkerOptions};
+use crate::worker::{Mailbox, Worker, WorkerOptions};
 
 /// The first clients should find servers with addresses, but a slow name service must not keep pools
 /// from starting that do not need it.
@@ -96,9 +96,10 @@ impl Running {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
         }
         let scripts = Arc::<Scripts>::default();
-        let workers = stats.workers.iter().enumerate().map(|(index, stats)| {
+        let mailboxes = Mailbox::for_all(stats.workers.len());
+        let workers = stats.workers.iter().zip(mailboxes).map(|(stats, mailbox)| {
             Worker::spawn(WorkerOptions {
-                index,
+                mailbox,
                 topology: topology.snapshots.clone(),
                 events: topology.events.clone(),
                 stats: Arc::clone(stats),

@@ -3,18 +3,20 @@
 use bytes::Bytes;
 
 use super::Peer;
+use super::about::About;
 use super::pipeline::Pipeline;
+use super::roster::Desk;
 use super::special::Special;
 use super::time::{Now, Timing};
 use crate::backend::{Backends, ConnectionId, Failure, Fate};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
-use crate::protocol::redis::command::Class;
+use crate::protocol::redis::command::{Class, Command};
 use crate::protocol::redis::scan::Span;
 use crate::protocol::redis::write;
 
-/// What a client has told us about itself.
+/// Who a client is.
 #[derive(Debug)]
 pub(super) struct Session {
     /// Answer to CLIENT ID; unique in the process.
@@ -22,12 +24,23 @@ pub(super) struct Session {
     pub peer: Peer,
     pub authenticated: bool,
     pub resp: Resp,
-    pub name: Box<[u8]>,
+    pub about: Option<Box<About>>,
     pub special: Option<Box<Special>>,
     /// Error replies made by the proxy, not yet counted in the statistics.
-    pub errors: u64,
+    pub errors: u32,
     /// Parts of split requests, likewise.
-    pub fragments: u64,
+    pub fragments: u32,
+}
+
+impl Session {
+    pub fn about(&mut self) -> &mut About {
+        self.about.get_or_insert_default()
+    }
+
+    /// Did it ask to be spared when memory is short?
+    pub fn is_not_evicted(&self) -> bool {
+        self.about.as_ref().is_some_and(|about| about.no_evict)
+    }
 }
 
 /// A complete request as it came.
@@ -62,6 +75,8 @@ pub(super) enum After {
     Skip,
     /// The request must wait until all before it are answered; it was not handled.
     Drain,
+    /// It was a question about clients, to be answered by [`super::Front::ask`].
+    Ask,
     /// No more requests.
     Close,
 }
@@ -98,6 +113,8 @@ pub(super) struct Context<'a> {
     pub now: Now,
     /// What the request turned out to be.
     pub class: Class,
+    pub command: Option<&'static Command>,
+    pub desk: &'a mut Desk,
     pub timing: &'a mut Timing,
 }
 

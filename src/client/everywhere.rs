@@ -54,7 +54,7 @@ impl Context<'_> {
     }
 
     fn open_gather(&mut self, gather: Gather, parts: usize) -> u32 {
-        self.session.fragments += parts as u64;
+        self.session.fragments += parts as u32;
         self.pipeline.open_gather(gather, self.now.us)
     }
 

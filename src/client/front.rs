@@ -9,6 +9,7 @@ use super::context::{After, Context, Scratch, Session};
 use super::ebb::HighWater;
 use super::farewell::Farewell;
 use super::pipeline::Pipeline;
+use super::roster::{Desk, Place};
 use super::source::{Source, count_refusal, handle_inline, refuse_input, scan_limits};
 use super::time::Now;
 use super::{Client, ClientId, Clients, Direct, Pause, Peer, State};
@@ -57,18 +58,19 @@ pub struct Front {
     inline: Vec<u8>,
     pub(super) stats: Arc<WorkerStats>,
     next_id: u64,
+    pub(super) desk: Desk,
     pub(super) farewell: Farewell,
     pub(super) high_water: HighWater,
-    memory_limit: usize,
+    pub(super) memory_limit: usize,
 }
 
 impl Front {
-    /// `first_id`: ids of clients count up from here. `memory_limit`: bytes in all buffers.
+    /// `memory_limit`: bytes in all buffers.
     pub fn new(
         topology: Arc<Topology>,
         stats: Arc<WorkerStats>,
         memory_limit: usize,
-        first_id: u64,
+        place: Place,
         seed: u32,
     ) -> Front {
         let configs: Vec<_> = (topology.pools.iter())
@@ -82,7 +84,8 @@ impl Front {
             configs,
             inline: Vec::new(),
             stats,
-            next_id: first_id,
+            next_id: place.first_id(),
+            desk: Desk::new(place),
             farewell: Farewell::No,
             high_water: HighWater::default(),
             memory_limit,
@@ -108,7 +111,7 @@ impl Front {
     }
 
     /// A new client of `pool`.
-    pub fn open(&mut self, pool: u16, peer: Peer) -> ClientId {
+    pub fn open(&mut self, pool: u16, peer: Peer, now: Now) -> ClientId {
         let id = self.next_id;
         self.next_id += 1;
         self.clients.generation = self.clients.generation.wrapping_add(1);
@@ -122,6 +125,8 @@ impl Front {
         };
         let client = Client {
             generation: self.clients.generation,
+            since: now.s,
+            heard_at: now.s,
             pool,
             state,
             pause: Pause::No,
@@ -133,7 +138,7 @@ impl Front {
                 peer,
                 authenticated: self.config(pool).redis_auth.is_none(),
                 resp: Resp::V2,
-                name: Box::default(),
+                about: None,
                 special: None,
                 errors: 0,
                 fragments: 0,
@@ -144,6 +149,7 @@ impl Front {
             large: 0,
             pipeline: Pipeline::default(),
             accounted: 0,
+            last: None,
         };
         self.clients.table.insert(Box::new(client)) as ClientId
     }
@@ -268,6 +274,13 @@ impl Front {
 
     /// Takes requests from `source` until it has none, or the client may send no more for now.
     fn handle_requests(&mut self, id: ClientId, source: &mut Source<'_>, now: Now) {
+        if self.take_requests(id, source, now) {
+            self.ask(id, now);
+        }
+    }
+
+    /// True: the last one asks about clients.
+    fn take_requests(&mut self, id: ClientId, source: &mut Source<'_>, now: Now) -> bool {
         let client = &mut self.clients.table[id as usize];
         let pool = usize::from(client.pool);
         let limits = &self.clients.limits[pool];
@@ -275,7 +288,8 @@ impl Front {
         let stats = &self.stats.pools[pool];
         let timing = &mut self.clients.timing;
         timing.begin(now.us, client.pool);
-        let (mut taken, mut last) = (0, 0);
+        let (mut taken, mut last, mut asks) = (0, 0, false);
+        let mut command = client.last;
         let mut scanner = client
             .scanner
             .take()
@@ -283,6 +297,7 @@ impl Front {
             .unwrap_or_default();
         client.need = 0;
         client.heard = true;
+        client.heard_at = now.s;
         while client.state == State::Open {
             if client.is_pressed(limits, 2) {
                 client.pause = Pause::Pressure;
@@ -310,6 +325,8 @@ impl Front {
                 generation: client.generation,
                 now,
                 class: Class::Unknown,
+                command,
+                desk: &mut self.desk,
                 timing,
                 backends: &mut self.backends,
                 buffers: &mut self.buffers,
@@ -343,19 +360,28 @@ impl Front {
                     After::Skip
                 }
             };
-            if matches!(after, After::Continue | After::Close) {
+            if matches!(after, After::Continue | After::Close | After::Ask) {
                 taken += 1;
                 stats.commands[context.class as usize].add(1);
+                command = context.command;
             }
             match after {
-                After::Continue | After::Skip => {}
+                After::Continue => client.pipeline.end_request(),
+                After::Skip => {}
                 After::Close => client.state = State::Closing,
+                After::Ask => {
+                    // Whoever has many questions lets others have their turn in between.
+                    client.pause = Pause::Drain;
+                    asks = true;
+                    break;
+                }
                 After::Drain => {
                     client.pause = Pause::Drain;
                     break;
                 }
             }
         }
+        client.last = command;
         if last > 0 {
             client.large = match last {
                 READ_OWN..=LARGEST_EXPECTED => last as u32,
@@ -365,6 +391,7 @@ impl Front {
         stats.client_requests.add(taken);
         timing.flush();
         self.clients.mark(id);
+        asks
     }
 
     /// The client will send nothing more; it still gets what it is owed.
@@ -386,8 +413,10 @@ impl Front {
         let session = &mut client.session;
         if session.errors + session.fragments > 0 {
             let stats = &self.stats.pools[usize::from(client.pool)];
-            stats.forward_error.add(std::mem::take(&mut session.errors));
-            stats.fragments.add(std::mem::take(&mut session.fragments));
+            let errors = std::mem::take(&mut session.errors);
+            stats.forward_error.add(errors.into());
+            let fragments = std::mem::take(&mut session.fragments);
+            stats.fragments.add(fragments.into());
         }
     }
 
@@ -424,55 +453,6 @@ impl Front {
             us: now.us,
         };
         (&mut self.backends, turn)
-    }
-
-    /// Over the limit, whoever holds most goes first, as with Redis' client eviction.
-    pub fn enforce_memory(&mut self) {
-        for id in std::mem::take(&mut self.clients.overflowed) {
-            if let Some(client) = self.clients.table.get(id as usize) {
-                let stats = &self.stats.pools[usize::from(client.pool)];
-                stats.client_output_limit_hit.add(1);
-                self.count_overflow(client, "unread replies exceed client_output_limit");
-            }
-        }
-        let mut total = self.clients.buffered;
-        if total + self.backends.retained() > self.memory_limit {
-            // The tasks of those chosen before may not have closed them yet.
-            let leaving = self.clients.table.iter().map(|(_, client)| client);
-            let leaving = leaving.filter(|client| client.state == State::Dead);
-            total -= leaving.map(|client| client.accounted).sum::<usize>();
-        }
-        while total + self.backends.retained() > self.memory_limit {
-            let alive = self
-                .clients
-                .table
-                .iter_mut()
-                .filter(|(_, c)| c.state != State::Dead);
-            let Some((id, client)) = alive.max_by_key(|(_, client)| client.accounted) else {
-                break;
-            };
-            if client.accounted == 0 {
-                break;
-            }
-            client.state = State::Dead;
-            total -= client.accounted;
-            self.clients.woken.push(id as ClientId);
-            let client = &self.clients.table[id];
-            let stats = &self.stats.pools[usize::from(client.pool)];
-            stats.max_memory_hit.add(1);
-            self.count_overflow(client, "it held most when the memory limit was reached");
-        }
-        self.note_held();
-        self.stats
-            .buffered_bytes
-            .set((self.clients.buffered + self.backends.retained()) as u64);
-    }
-
-    fn count_overflow(&self, client: &Client, why: &str) {
-        let stats = &self.stats.pools[usize::from(client.pool)];
-        stats.output_limit_closed.add(1);
-        let (pool, peer) = (self.pool_name(client.pool), client.session.peer);
-        tracing::warn!(pool, client = %peer, "client closed: {why}");
     }
 }
 

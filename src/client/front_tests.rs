@@ -363,6 +363,34 @@ fn no_more_clients_than_needed_are_closed_for_memory() {
 }
 
 #[test]
+fn who_asked_not_to_be_evicted_goes_last() {
+    let (mut world, ids) = holding_world(55_000);
+    for id in &ids[1..] {
+        let session = &mut world.front.clients.table[*id as usize].session;
+        session.about().no_evict = true;
+    }
+    world.front.enforce_memory();
+    let mut alive = |ids: &[crate::client::ClientId]| -> Vec<bool> {
+        let steps = ids.iter().map(|id| world.front.step(*id, &|| NOW));
+        steps.map(|step| step != Step::Abort).collect()
+    };
+    assert_eq!(alive(&ids), [false, true, true]);
+    world.front.close(ids[0], false);
+    // The limit holds for all the same.
+    let begun = format!("*2\r\n$3\r\nGET\r\n$100000\r\n{}", "x".repeat(20_000));
+    let fourth = world.open();
+    world.front.clients.table[fourth as usize]
+        .session
+        .about()
+        .no_evict = true;
+    world.feed(fourth, begun.as_bytes());
+    world.front.enforce_memory();
+    let steps = [ids[1], ids[2], fourth].map(|id| world.front.step(id, &|| NOW));
+    assert_eq!(steps[1], Step::Abort);
+    assert_ne!((&steps[0], &steps[2]), (&Step::Abort, &Step::Abort));
+}
+
+#[test]
 fn what_a_client_did_counts_though_it_leaves_before_its_replies() {
     let mut world = World::new("", 1);
     let id = world.open();

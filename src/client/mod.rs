@@ -3,12 +3,14 @@
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local/`
 //! answers those about the client's own connection, `everywhere.rs` those about all servers, all with a
 //! `context.rs`; `rules.rs` goes before where a pool has rules about commands; `special.rs` is what clients
-//! have that need a connection of their own, `transaction.rs` the first of those; `pipeline.rs` keeps replies
-//! in order; `time.rs` measures how long requests
-//! take and `slow.rs` logs the slow ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a
-//! reload removed; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a
-//! worker together, `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
+//! have that need a connection of their own, `transaction.rs` the first of those; `about.rs` is what they say
+//! of themselves, and `roster.rs` lists and kills them, wherever they are; `pipeline.rs` keeps replies in
+//! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
+//! clients off, `leave.rs` those of a pool that a reload removed, `memory.rs` those that hold too much;
+//! `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a worker together,
+//! `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
 
+mod about;
 #[cfg(test)]
 mod chaos_tests;
 #[cfg(test)]
@@ -24,9 +26,11 @@ mod front;
 mod front_tests;
 mod leave;
 mod local;
+mod memory;
 mod output;
 mod peer;
 mod pipeline;
+mod roster;
 mod rules;
 mod session;
 mod slow;
@@ -45,11 +49,13 @@ use slab::Slab;
 pub use front::{Front, Step};
 pub use leave::Leaving;
 pub use peer::Peer;
+pub use roster::{Asked, Place, Question};
 pub use time::Now;
 
 use crate::backend::{Call, Failure, Fate, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::{Limits, PoolConfig};
+use crate::protocol::redis::command::Command;
 use crate::protocol::redis::scan::RequestScanner;
 use crate::stats::{PoolStats, WorkerStats};
 use context::Session;
@@ -80,6 +86,9 @@ enum State {
 
 struct Client {
     generation: u32,
+    /// When it connected, and when it was last heard, in the worker's seconds.
+    since: u32,
+    heard_at: u32,
     pool: u16,
     state: State,
     pause: Pause,
@@ -100,6 +109,8 @@ struct Client {
     pipeline: Pipeline,
     /// What this client has in [`Clients::buffered`].
     accounted: usize,
+    /// Its last command.
+    last: Option<&'static Command>,
 }
 
 impl Client {

@@ -43,6 +43,11 @@ enum Slot {
         began: u32,
         gather: Box<Gather>,
     },
+    /// Nobody wants the reply; so many of its parts are still to come.
+    Mute {
+        began: u32,
+        left: u32,
+    },
 }
 
 // Clients with long pipelines have one for every request.
@@ -58,6 +63,19 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
+/// Which replies a client does without (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mute {
+    #[default]
+    None,
+    /// Those to all requests that follow.
+    All,
+    /// That to the request behind the one that is being handled.
+    Next,
+    /// That to the request that is being handled.
+    This,
+}
+
 #[derive(Debug, Default)]
 pub struct Pipeline {
     slots: VecDeque<Slot>,
@@ -65,6 +83,7 @@ pub struct Pipeline {
     head: u32,
     /// Part of the head's reply is in `out`.
     head_begun: bool,
+    pub mute: Mute,
     stash: Vec<u8>,
     /// Bytes of `stash` that are still wanted.
     stashed: usize,
@@ -114,12 +133,44 @@ impl Pipeline {
     #[inline]
     fn push(&mut self, slot: Slot) -> u32 {
         let number = self.head.wrapping_add(self.slots.len() as u32);
-        self.slots.push_back(slot);
+        self.slots.push_back(match self.mute {
+            Mute::None => slot,
+            _ => self.unless_mute(slot),
+        });
         number
+    }
+
+    /// The slot for a client that may not want the reply.
+    #[cold]
+    fn unless_mute(&self, slot: Slot) -> Slot {
+        match slot {
+            slot if self.mute == Mute::Next => slot,
+            Slot::Gather { began, gather } => Slot::Mute {
+                began,
+                left: gather.open(),
+            },
+            Slot::Waiting { began } => Slot::Mute { began, left: 1 },
+            other => other,
+        }
+    }
+
+    /// A request has been handled: whatever was said about the reply to it and the next one moves on.
+    #[inline]
+    pub fn end_request(&mut self) {
+        if self.mute != Mute::None {
+            self.mute = match self.mute {
+                Mute::All => Mute::All,
+                Mute::Next => Mute::This,
+                Mute::This | Mute::None => Mute::None,
+            };
+        }
     }
 
     /// Opens a slot that is answered already, by what `write` appends.
     pub fn answer(&mut self, buffers: &mut BufferPool, write: impl FnOnce(&mut Vec<u8>)) {
+        if matches!(self.mute, Mute::All | Mute::This) {
+            return;
+        }
         if self.slots.is_empty() {
             return self.out.extend_with(buffers, write);
         }
@@ -164,6 +215,12 @@ impl Pipeline {
                 let complete = gather.handle_piece(part, piece, end);
                 self.held = self.held + gather.held() - before;
                 if complete && index == 0 {
+                    self.advance(timing, buffers);
+                }
+            }
+            Slot::Mute { left, .. } => {
+                *left -= u32::from(end);
+                if *left == 0 && index == 0 {
                     self.advance(timing, buffers);
                 }
             }
@@ -243,7 +300,7 @@ impl Pipeline {
                 held.done = end;
                 self.held += piece.len();
             }
-            Slot::Stashed { .. } | Slot::Gather { .. } => {
+            Slot::Stashed { .. } | Slot::Gather { .. } | Slot::Mute { .. } => {
                 debug_assert!(false, "a complete reply grows no more");
             }
         }
@@ -308,6 +365,8 @@ impl Pipeline {
                     });
                     *began
                 }
+                Slot::Mute { left: 1.., .. } => break,
+                Slot::Mute { began, .. } => *began,
             };
             self.pop();
             timing.end(began);

@@ -28,6 +28,8 @@ enum Step {
     },
     Fail(usize),
     Write(usize),
+    /// From here on, and for no request so far.
+    Mute(Mute),
 }
 
 fn len() -> impl Strategy<Value = usize> {
@@ -48,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (any::<usize>(), len()).prop_map(|(which, len)| Step::Piece { which, len }),
         1 => any::<usize>().prop_map(Step::Fail),
         3 => (1usize..30_000).prop_map(Step::Write),
+        1 => prop::sample::select(&[Mute::None, Mute::All, Mute::This][..]).prop_map(Step::Mute),
     ]
 }
 
@@ -82,6 +85,8 @@ struct Model {
     stats: Arc<WorkerStats>,
     timing: Timing,
     requests: Vec<Expected>,
+    /// Of each, does the client do without the reply?
+    mute: Vec<bool>,
     /// Positions of those that no server was asked for.
     own: Vec<usize>,
     open: Vec<Open>,
@@ -100,6 +105,7 @@ impl Model {
             timing: Timing::new(stats.clone(), vec![u32::MAX]),
             stats,
             requests: Vec::new(),
+            mute: Vec::new(),
             own: Vec::new(),
             open: Vec::new(),
             received: Vec::new(),
@@ -117,7 +123,7 @@ impl Model {
             Step::Open => {
                 let number = self.pipeline.open(1);
                 self.expect(number, 0);
-                self.requests.push(Expected::Whole {
+                self.request(Expected::Whole {
                     bytes: Vec::new(),
                     done: false,
                 });
@@ -126,7 +132,7 @@ impl Model {
                 let gather = Gather::new(Join::Sum, Vec::new(), parts.into());
                 let number = self.pipeline.open_gather(gather, 1);
                 (0..parts).for_each(|part| self.expect(number, part));
-                self.requests.push(Expected::Sum {
+                self.request(Expected::Sum {
                     open: parts.into(),
                     sum: 0,
                     error: None,
@@ -136,8 +142,11 @@ impl Model {
                 let bytes = self.bytes(len);
                 self.pipeline
                     .answer(&mut self.buffers, |out| out.extend_from_slice(&bytes));
+                if self.is_mute() {
+                    return self.pipeline.end_request();
+                }
                 self.own.push(self.requests.len());
-                self.requests.push(Expected::Whole { bytes, done: true });
+                self.request(Expected::Whole { bytes, done: true });
             }
             Step::Reply { which, len, pieces } => {
                 if let Some(at) = self.choose(which) {
@@ -155,7 +164,18 @@ impl Model {
                 }
             }
             Step::Write(most) => self.write(most),
+            Step::Mute(mute) => self.pipeline.mute = mute,
         }
+    }
+
+    fn is_mute(&self) -> bool {
+        self.pipeline.mute != Mute::None
+    }
+
+    fn request(&mut self, expected: Expected) {
+        self.requests.push(expected);
+        self.mute.push(self.is_mute());
+        self.pipeline.end_request();
     }
 
     fn expect(&mut self, number: u32, part: u16) {
@@ -241,7 +261,7 @@ impl Model {
             Expected::Whole { bytes, .. } => bytes.len() >= SHARE_FROM,
             Expected::Sum { .. } => false,
         };
-        if is_head && sent {
+        if is_head && sent && !self.mute[open.index] {
             // The client would be closed; here the reply goes on instead.
             assert_eq!(result, Err(Broken));
             return;
@@ -276,8 +296,9 @@ impl Model {
     /// All the client can have got: whole replies, and what has come of the first unfinished one.
     fn expected(&self) -> Vec<u8> {
         let mut all = Vec::new();
-        for request in &self.requests {
+        for (request, mute) in self.requests.iter().zip(&self.mute) {
             match request {
+                _ if *mute => {}
                 // Held back until it is large: its server may still fail.
                 Expected::Whole { bytes, done: false } if bytes.len() < SHARE_FROM => {}
                 Expected::Whole { bytes, .. } => all.extend_from_slice(bytes),
@@ -357,6 +378,31 @@ proptest! {
         }
         model.end();
     }
+}
+
+#[test]
+fn the_reply_to_the_next_request_is_left_out_and_no_other() {
+    let mut pipeline = Pipeline::default();
+    let mut buffers = BufferPool::default();
+    let mut told = Vec::new();
+    for (request, mute) in [Mute::None, Mute::Next, Mute::Next, Mute::None, Mute::None]
+        .into_iter()
+        .enumerate()
+    {
+        // As CLIENT REPLY SKIP does, which has no reply itself.
+        match mute {
+            Mute::Next => pipeline.mute = mute,
+            _ => pipeline.answer(&mut buffers, |out| out.push(request as u8)),
+        }
+        told.push(pipeline.mute);
+        pipeline.end_request();
+    }
+    assert_eq!(
+        told,
+        [Mute::None, Mute::Next, Mute::Next, Mute::This, Mute::None]
+    );
+    assert_eq!(pipeline.out.len(), 2);
+    assert_eq!(pipeline.mute, Mute::None);
 }
 
 #[test]

@@ -34,22 +34,8 @@ impl Context<'_> {
         }
         match command::lookup(frame.arg(request.bytes(), 0)) {
             Some(command) => self.handle_as(command, request, frame),
-            None => self.handle_learned(request, frame),
-        }
-    }
-
-    /// The table does not have the request's command. A server may have told of it.
-    #[cold]
-    fn handle_learned(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
-        match self.learned(frame.arg(request.bytes(), 0)) {
-            Some(command) => self.handle_as(command, request, frame),
             None => self.unknown(request.bytes(), frame),
         }
-    }
-
-    pub(super) fn learned(&self, name: &[u8]) -> Option<&'static Command> {
-        let pool = &self.backends.topology().pools[usize::from(self.pool)];
-        pool.learned.find(name)
     }
 
     /// The request's command is, or is within, `command`.
@@ -66,7 +52,7 @@ impl Context<'_> {
                 None => return self.unknown_subcommand(command, request.bytes(), frame),
             }
         }
-        self.class = command.class;
+        (self.class, self.command) = (command.class, Some(command));
         if !self.session.authenticated && !is_allowed_unauthenticated(command) {
             return self.error("NOAUTH Authentication required");
         }
@@ -340,7 +326,7 @@ impl Context<'_> {
             _ => Vec::new(),
         };
         let count = self.scratch.parts.len();
-        self.session.fragments += count as u64;
+        self.session.fragments += count as u32;
         let slot = (self.pipeline).open_gather(Gather::new(join, order, count), self.now.us);
         let name_end = frame
             .args(bytes)

@@ -17,6 +17,8 @@ pub struct Now {
     pub ms: u32,
     /// Microseconds, for how long requests take; wraps after 71 minutes, never 0.
     pub us: u32,
+    /// Seconds; wraps after 136 years.
+    pub s: u32,
 }
 
 impl Now {
@@ -25,6 +27,7 @@ impl Now {
         Now {
             ms: (us / 1000) as u32,
             us: (us as u32).max(1),
+            s: (us / 1_000_000) as u32,
         }
     }
 }
@@ -114,13 +117,14 @@ mod tests {
 
     #[test]
     fn the_clock_wraps_and_is_never_zero() {
-        assert_eq!(Now::new(0), Now { ms: 0, us: 1 });
+        assert_eq!(Now::new(0), Now { ms: 0, us: 1, s: 0 });
         assert_eq!(Now::new(1_234_567).ms, 1234);
         assert_eq!(
             Now::new(1 << 32),
             Now {
                 ms: 4_294_967,
-                us: 1
+                us: 1,
+                s: 4294
             }
         );
         assert_eq!(Now::new((1 << 32) + 9).us, 9);

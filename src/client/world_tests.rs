@@ -12,7 +12,13 @@ use crate::protocol::redis::write;
 use crate::stats::WorkerStats;
 use crate::topology::Topology;
 
-pub(super) const NOW: Now = Now { ms: 0, us: 1 };
+pub(super) const NOW: Now = Now { ms: 0, us: 1, s: 0 };
+
+/// There are no other workers.
+pub(super) const ALONE: Place = Place {
+    worker: 0,
+    workers: 1,
+};
 
 pub(super) type Store = HashMap<Vec<u8>, Vec<u8>>;
 
@@ -141,7 +147,7 @@ impl World {
         let stats = Arc::new(WorkerStats::new(&[3]));
         let topology = Arc::new(Topology::initial(&config));
         World {
-            front: Front::new(topology, stats.clone(), memory, 1, 1),
+            front: Front::new(topology, stats.clone(), memory, ALONE, 1),
             stats,
             stores: HashMap::new(),
             wires: HashMap::new(),
@@ -270,7 +276,7 @@ impl World {
     }
 
     pub fn open(&mut self) -> ClientId {
-        let id = self.front.open(0, Peer::Unix);
+        let id = self.front.open(0, Peer::Unix, NOW);
         self.received.insert(id, Vec::new());
         id
     }

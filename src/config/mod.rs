@@ -164,8 +164,6 @@ pub struct PoolConfig {
     /// FLUSHALL and FLUSHDB are served.
     pub allow_flush: bool,
     pub slow_requests: SlowRequests,
-    /// Ask the servers which commands they have besides those of the table.
-    pub learn_commands: bool,
     pub commands: CommandRules,
     /// How the servers' masters are followed; `None`: all servers stay at their addresses.
     pub sentinel: Option<SentinelConfig>,

@@ -2,11 +2,13 @@
 //! topology. Nothing on its hot path is shared with another thread.
 //!
 //! The rules live in [`crate::client`] and [`crate::backend`]; here are only their sockets, timers and
-//! tasks: `client.rs` and `backend.rs` read, `shared.rs` writes, `memory.rs` gives memory back.
+//! tasks: `client.rs` and `backend.rs` read, `shared.rs` writes, `memory.rs` gives memory back, `mail.rs` is
+//! how workers ask each other.
 
 mod backend;
 mod client;
 mod header;
+mod mail;
 mod memory;
 mod shared;
 mod socket;
@@ -26,6 +28,8 @@ use crate::backend::Scripts;
 use crate::client::{Front, Peer};
 use crate::stats::{Slots, WorkerStats};
 use crate::topology::{Event, Topology};
+pub use mail::Mailbox;
+use mail::Post;
 use shared::Shared;
 
 /// Coarsest step of the clock for time-outs; pools with a short `timeout` get a finer one.
@@ -37,7 +41,7 @@ const TASKS_PER_POLL: u32 = 1024;
 
 /// What a worker is born with.
 pub struct WorkerOptions {
-    pub index: usize,
+    pub mailbox: Mailbox,
     pub topology: watch::Receiver<Arc<Topology>>,
     pub events: mpsc::UnboundedSender<Event>,
     pub stats: Arc<WorkerStats>,
@@ -94,7 +98,7 @@ impl Worker {
         // A local runtime stays on the thread that made it.
         let (built, result) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
-            .name(format!("worker-{}", options.index))
+            .name(format!("worker-{}", options.mailbox.place.worker))
             .spawn(move || {
                 let runtime = match runtime() {
                     Ok(runtime) => runtime,
@@ -174,11 +178,16 @@ async fn serve(
     let first = topology.borrow_and_update().clone();
     let (first_tick, first_version) = (tick(&first), first.version);
     let stats = Arc::clone(&options.stats);
-    let first_id = ((options.index as u64) << 48) + 1;
-    let seed = std::process::id().wrapping_mul(0x9e37_79b9) ^ options.index as u32;
-    let mut front = Front::new(first, options.stats, options.memory_limit, first_id, seed);
+    let Mailbox {
+        place,
+        mut incoming,
+        workers,
+    } = options.mailbox;
+    let seed = std::process::id().wrapping_mul(0x9e37_79b9) ^ u32::from(place.worker);
+    let mut front = Front::new(first, options.stats, options.memory_limit, place, seed);
     front.backends().share_scripts(options.scripts);
-    let shared = Shared::new(front, options.events, |shared, id| {
+    let post = Post::new(place, workers);
+    let shared = Shared::new(front, post, options.events, |shared, id| {
         tokio::task::spawn_local(backend::run(shared, id)).abort_handle()
     });
     tokio::task::spawn_local(shared.clone().flush_for_ever());
@@ -225,6 +234,7 @@ async fn serve(
                 let snapshot = topology.borrow_and_update().clone();
                 stats.topology_version.set(follow(&shared, snapshot, options.farewell));
             }
+            Some(mail) = incoming.recv() => mail::receive(&shared, mail),
             () = served.left.notified() => {}
             () = due(&mut sweeps) => {
                 shared.front.borrow_mut().sweep();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
+use super::mail::Post;
 use super::socket::WriteHalf;
 use crate::backend::ConnectionId;
 use crate::client::{ClientId, Front, Now, Peer, SMALL_TABLE};
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub tick_changed: Notify,
     /// Much memory has become free.
     pub ebbed: Notify,
+    post: Post,
     events: mpsc::UnboundedSender<Event>,
     /// Starts the task that opens and serves a backend connection.
     open_task: fn(Rc<Shared>, ConnectionId) -> AbortHandle,
@@ -69,6 +71,7 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(
         mut front: Front,
+        post: Post,
         events: mpsc::UnboundedSender<Event>,
         open_task: fn(Rc<Shared>, ConnectionId) -> AbortHandle,
     ) -> Rc<Shared> {
@@ -92,6 +95,7 @@ impl Shared {
             tick: Cell::new(None),
             tick_changed: Notify::new(),
             ebbed: Notify::new(),
+            post,
             events,
             open_task,
             start: Instant::now(),
@@ -167,7 +171,8 @@ impl Shared {
         }
     }
 
-    /// Removes and opens backend connections, passes on what the topology task should know.
+    /// Removes and opens backend connections, passes on what the topology task and other workers should
+    /// know.
     fn change_backends(self: &Rc<Self>) {
         let mut front = self.front.borrow_mut();
         for id in front.backends().take_dead() {
@@ -186,11 +191,12 @@ impl Shared {
             // Without a topology task nobody ejects; the data path goes on.
             let _ = self.events.send(event);
         }
+        self.post.send(front.take_asked());
     }
 
     /// Gives a new client its place.
     pub fn open_client(&self, pool: u16, peer: Peer, writer: WriteHalf) -> ClientId {
-        let id = self.front.borrow_mut().open(pool, peer);
+        let id = self.front.borrow_mut().open(pool, peer, self.now());
         entry(&mut self.clients.borrow_mut(), id).writer = Some(writer);
         id
     }

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use nuthatch::backend::ConnectionId;
-use nuthatch::client::{ClientId, Front, Now, Peer, Step};
+use nuthatch::client::{ClientId, Front, Now, Peer, Place, Step};
 use nuthatch::config;
 use nuthatch::protocol::redis::scan::{Body, RequestScanner, Scan};
 use nuthatch::protocol::redis::write;
@@ -72,12 +72,18 @@ pub(super) fn on_one_server(servers: usize) -> impl Iterator<Item = usize> {
     (0..).filter(move |number| place(number) == first)
 }
 
+/// There are no other workers.
+const ALONE: Place = Place {
+    worker: 0,
+    workers: 1,
+};
+
 impl World {
     pub fn new(servers: usize, turns: Vec<Inputs>, answers: Answers) -> World {
         let topology = Arc::new(topology(servers, ""));
         let stats = Arc::new(WorkerStats::new(&[servers]));
         let mut world = World {
-            front: Front::new(topology, stats, MEMORY, 1, 1),
+            front: Front::new(topology, stats, MEMORY, ALONE, 1),
             us: 0,
             turns: Vec::new(),
             dirty_backends: Vec::new(),
@@ -86,7 +92,7 @@ impl World {
         };
         let numbers = turns.iter().flatten().map(|(number, _)| *number);
         let clients: Vec<_> = (0..=numbers.max().unwrap_or(0))
-            .map(|_| world.front.open(0, Peer::Unix))
+            .map(|_| world.front.open(0, Peer::Unix, Now::new(0)))
             .collect();
         for inputs in turns {
             let inputs = inputs.into_iter();

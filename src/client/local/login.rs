@@ -2,8 +2,10 @@
 //! (`acl.c`, `networking.c`), save AUTH's to one argument, which are twemproxy's.
 
 use super::client::{BAD_NAME, set_name};
-use super::{REDIS_VERSION, USER, ok};
+use super::{REDIS_VERSION, SYNTAX, ok};
 use crate::client::context::{After, Context, shown};
+use crate::client::pipeline::Mute;
+use crate::client::roster::USER;
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::write;
 
@@ -23,17 +25,18 @@ fn same_secret(given: &[u8], wanted: &[u8]) -> bool {
 /// `nopass`.
 fn credentials_fit(context: &Context<'_>, user: &[u8], password: &[u8]) -> bool {
     let secret = context.config.redis_auth.as_ref();
-    user == USER && secret.is_none_or(|secret| same_secret(password, secret.0.as_bytes()))
+    user == USER.as_bytes()
+        && secret.is_none_or(|secret| same_secret(password, secret.0.as_bytes()))
 }
 
 pub(super) fn auth(context: &mut Context<'_>, args: &[&[u8]]) -> After {
     if args.len() > 3 {
-        return context.error("ERR syntax error");
+        return context.error(SYNTAX);
     }
     let (user, password) = match args {
         [_, user, password] => (*user, *password),
         _ if context.config.redis_auth.is_none() => return context.error(NO_PASSWORD),
-        _ => (USER, args[1]),
+        _ => (USER.as_bytes(), args[1]),
     };
     let fits = credentials_fit(context, user, password);
     context.session.authenticated = fits || context.config.redis_auth.is_none();
@@ -136,8 +139,15 @@ pub(super) fn reset(context: &mut Context<'_>) -> After {
     }
     context.drop_transaction();
     context.untie();
+    // The reply to this request alone stays skipped.
+    if context.pipeline.mute == Mute::All {
+        context.pipeline.mute = Mute::None;
+    }
     context.session.resp = Resp::V2;
-    context.session.name = Box::default();
+    if let Some(about) = &mut context.session.about {
+        about.name = Box::default();
+        about.no_evict = false;
+    }
     context.session.authenticated = context.config.redis_auth.is_none();
     context.answer(|out| write::simple(out, "RESET"))
 }

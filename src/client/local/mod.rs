@@ -2,23 +2,29 @@
 //! every pool has the same answer. INFO and CONFIG GET, for which servers are asked, are in `everywhere.rs`.
 
 mod client;
+mod clients;
 mod login;
 mod standalone;
 
 use super::context::{After, Context};
+use super::roster::USER;
 use crate::protocol::redis::command::Local;
 use crate::protocol::redis::scan::ArrayFrame;
 use crate::protocol::redis::write;
-use client::{get_name, set_info, set_name_to};
+use client::{
+    get_name, import_source, no_evict, no_touch, reply, set_info, set_name_to, tracking,
+    tracking_info, unblock,
+};
 use login::{auth, hello, reset};
 use standalone::role;
 
 /// The Redis release whose commands the table knows; clients ask for it to choose their features.
 const REDIS_VERSION: &str = "7.0.0";
 
-/// The one user of a pool.
-const USER: &[u8] = b"default";
+const SYNTAX: &str = "ERR syntax error";
 
+const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with \
+                            OPTIN or OPTOUT mode enabled";
 const CLUSTER_DISABLED: &str = "ERR This instance has cluster support disabled";
 
 pub(super) fn handle(
@@ -29,6 +35,8 @@ pub(super) fn handle(
 ) -> After {
     // Bounded: the longest of these commands takes few arguments, the rest cannot matter.
     let args: Vec<&[u8]> = frame.args(request).take(16).map(|arg| arg.bytes).collect();
+    // But for these, whose lists are as long as requests may be.
+    let all = || -> Vec<&[u8]> { frame.args(request).map(|arg| arg.bytes).collect() };
     match local {
         Local::Ping => ping(context, &args),
         Local::Echo => context.answer(|out| write::bulk(out, args[1])),
@@ -38,6 +46,18 @@ pub(super) fn handle(
         }
         Local::Auth => auth(context, &args),
         Local::Select => select(context, args[1]),
+        Local::ClientCaching => context.error(NOT_TRACKING),
+        Local::ClientGetRedir => integer(context, -1),
+        Local::ClientImportSource => import_source(context, args[2]),
+        Local::ClientInfo => clients::info(context),
+        Local::ClientKill => clients::kill(context, &all()),
+        Local::ClientList => clients::list(context, &all()),
+        Local::ClientNoEvict => no_evict(context, args[2]),
+        Local::ClientNoTouch => no_touch(context, args[2]),
+        Local::ClientReply => reply(context, args[2]),
+        Local::ClientTracking => tracking(context, args[2]),
+        Local::ClientTrackingInfo => tracking_info(context),
+        Local::ClientUnblock => unblock(context, &args),
         Local::ClientGetName => get_name(context),
         Local::ClientId => integer(context, context.session.id as i64),
         Local::ClientSetInfo => set_info(context, args[2], args[3]),
@@ -47,7 +67,7 @@ pub(super) fn handle(
         Local::ConfigGet => context.config_get(request, frame),
         Local::Reset => reset(context),
         Local::Role => role(context),
-        Local::WhoAmI => context.answer(|out| write::bulk(out, USER)),
+        Local::WhoAmI => context.answer(|out| write::bulk(out, USER.as_bytes())),
         Local::ClusterDisabled => context.error(CLUSTER_DISABLED),
         Local::Ok => ok(context),
         Local::Zero => integer(context, 0),

@@ -35,6 +35,11 @@ pub fn map_header(out: &mut Vec<u8>, resp: Resp, pairs: usize) {
     }
 }
 
+/// A set of `n` elements; RESP2 knows only the array.
+pub fn set_header(out: &mut Vec<u8>, resp: Resp, n: usize) {
+    header(out, if resp == Resp::V3 { b'~' } else { b'*' }, n as u64);
+}
+
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     header(out, b'$', bytes.len() as u64);
     out.extend_from_slice(bytes);

@@ -28,8 +28,6 @@ pub enum Class {
     Connection,
     /// About servers, such as TIME.
     Server,
-    /// Not in the table: a server told of it.
-    Learned,
     /// Known and not offered.
     Refused,
     /// No command of Redis.
@@ -37,7 +35,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 19] = [
+    pub const ALL: [Class; 18] = [
         Class::Generic,
         Class::String,
         Class::Bitmap,
@@ -54,7 +52,6 @@ impl Class {
         Class::Scripting,
         Class::Connection,
         Class::Server,
-        Class::Learned,
         Class::Refused,
         Class::Unknown,
     ];
@@ -78,7 +75,6 @@ impl Class {
             Class::Scripting => "scripting",
             Class::Connection => "connection",
             Class::Server => "server",
-            Class::Learned => "learned",
             Class::Refused => "refused",
             Class::Unknown => "unknown",
         }
@@ -149,11 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn every_class_of_the_table_has_commands() {
+    fn every_class_but_unknown_has_commands() {
         for class in Class::ALL {
             let known = all().iter().any(|command| command.class == class);
-            let of_table = !matches!(class, Class::Learned | Class::Unknown);
-            assert_eq!(known, of_table, "{class:?}");
+            assert_eq!(known, class != Class::Unknown, "{class:?}");
         }
     }
 

@@ -9,19 +9,15 @@ mod category;
 mod class;
 mod index;
 mod keys;
-mod learned;
 mod page;
 mod positions;
 mod table;
-mod told;
 
 pub use category::Category;
 pub use class::Class;
 pub use keys::{Keys, Store};
-pub use learned::{Learned, Vocabulary};
 pub use page::page;
 pub use positions::{KeyPositions, KeysError};
-pub use told::{Course, Told, ToldError};
 
 /// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice, and every script
 /// without keys.
@@ -153,6 +149,8 @@ pub enum Join {
     Union,
     /// Arrays of integers, as long as each other: the smallest at each place.
     EachLeast,
+    /// The texts behind each other, in one string of their kind.
+    Text,
     /// Arrays of the same names, each followed by an integer: the integers of each name added up.
     SumOfEach,
 }
@@ -182,10 +180,22 @@ pub enum Local {
     Quit,
     Auth,
     Select,
+    ClientCaching,
     ClientGetName,
+    ClientGetRedir,
     ClientId,
+    ClientImportSource,
+    ClientInfo,
+    ClientKill,
+    ClientList,
+    ClientNoEvict,
+    ClientNoTouch,
+    ClientReply,
     ClientSetInfo,
     ClientSetName,
+    ClientTracking,
+    ClientTrackingInfo,
+    ClientUnblock,
     ConfigGet,
     Hello,
     Info,
@@ -215,19 +225,16 @@ pub fn all() -> &'static [Command] {
 
 /// Whatever can be named: the commands, each followed by its subcommands.
 pub fn every() -> impl Iterator<Item = &'static Command> {
-    all().iter().flat_map(Command::and_below)
-}
-
-impl Command {
-    /// The command, followed by its subcommands.
-    fn and_below(&'static self) -> impl Iterator<Item = &'static Command> {
-        let below = match self.policy {
+    all().iter().flat_map(|command| {
+        let below = match command.policy {
             Policy::Container(below) => below,
             _ => &[],
         };
-        std::iter::once(self).chain(below)
-    }
+        std::iter::once(command).chain(below)
+    })
+}
 
+impl Command {
     /// The command itself, or if it is a container, the subcommand that `word`, the request's second
     /// argument, names in any ASCII case; `None` if it has no such subcommand.
     ///

@@ -43,7 +43,7 @@ fn introduce(page: &mut String) {
          different servers, the reply is a `CROSSSLOT` error that names two of them. `{placeholder}` is the \
          key whose server is asked what any server could answer. A refused command is answered \
          `ERR unsupported command '...': ` and the reason. Commands that are not listed are answered as \
-         Redis answers unknown ones, unless `learn_commands` is set and a server tells where their keys are.\n\
+         Redis answers unknown ones.\n\
          \n\
          *since*: the version that introduced the command, of Redis unless another program is named. *here \
          since*: the version of Nuthatch since which it is treated as it is now.\n"
@@ -91,6 +91,15 @@ impl Command {
             }
             Policy::Local(Local::Info | Local::ConfigGet) => {
                 "answered by the proxy, which asks the servers".to_owned()
+            }
+            Policy::Local(Local::ClientKill | Local::ClientList) => {
+                "answered by the proxy, for its clients of the same pool".to_owned()
+            }
+            Policy::Local(Local::ClientNoTouch | Local::ClientTracking) => {
+                "answered by the proxy; `ON` is refused".to_owned()
+            }
+            Policy::Local(Local::ClusterDisabled) => {
+                "answered by the proxy: it is no cluster".to_owned()
             }
             Policy::Local(_) => "answered by the proxy".to_owned(),
             Policy::Anywhere => {
@@ -142,6 +151,7 @@ impl Join {
             Join::Concat => "the elements of all replies",
             Join::Union => "the elements of all replies, equal ones once",
             Join::EachLeast => "the smallest at each place of the replies",
+            Join::Text => "the texts of all replies",
             Join::SumOfEach => "the numbers of each name added up",
         }
     }

@@ -38,7 +38,7 @@ fn keys(parts: u16) -> impl Strategy<Value = Vec<(u16, Vec<u8>)>> {
     prop::collection::vec((0..parts, prop_oneof![resp2(), resp3()]), 1..12)
 }
 
-const JOINS: [Join; 12] = [
+const JOINS: [Join; 13] = [
     Join::Array,
     Join::Sum,
     Join::AllOk,
@@ -50,6 +50,7 @@ const JOINS: [Join; 12] = [
     Join::Concat,
     Join::Union,
     Join::EachLeast,
+    Join::Text,
     Join::SumOfEach,
 ];
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::super::Resp;
 use super::super::command::Join;
 use super::super::element::{Elements, integer, is_null, string};
 use super::super::reply::ReplyScanner;
@@ -27,6 +28,7 @@ pub(super) fn write(join: Join, order: &[u16], replies: &[&[u8]], out: &mut Vec<
         Join::Concat => concat(replies, out),
         Join::Union => union(replies, out),
         Join::EachLeast => each_least(replies, out),
+        Join::Text => text(replies, out),
         Join::SumOfEach => sum_of_each(replies, out),
     }
 }
@@ -103,6 +105,19 @@ fn one_of(order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     let preferred = order.iter().map(|part| replies[usize::from(*part)]);
     let found = preferred.into_iter().find(|reply| !is_null(reply));
     out.extend_from_slice(found.or(replies.first().copied())?);
+    Some(())
+}
+
+fn text(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+    let mut whole = String::with_capacity(replies.iter().map(|reply| reply.len()).sum());
+    for reply in replies {
+        whole.push_str(std::str::from_utf8(string(reply)?).ok()?);
+    }
+    let resp = match replies.first()?.first()? {
+        b'=' => Resp::V3,
+        _ => Resp::V2,
+    };
+    write::text(out, resp, &whole);
     Some(())
 }
 

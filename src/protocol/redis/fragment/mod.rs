@@ -113,6 +113,11 @@ impl Gather {
         self.handle_piece(part, &error, true)
     }
 
+    /// Parts without a complete reply.
+    pub fn open(&self) -> u32 {
+        self.open as u32
+    }
+
     pub fn is_complete(&self) -> bool {
         self.open == 0
     }
@@ -230,7 +235,7 @@ mod tests {
     #[test]
     fn whole_requests_are_joined_by_what_they_ask() {
         type Case = (Join, &'static [u16], &'static [&'static [u8]], &'static str);
-        let cases: [Case; 14] = [
+        let cases: [Case; 16] = [
             (
                 Join::Least,
                 &[],
@@ -279,6 +284,18 @@ mod tests {
                 r"*4\r\n$1\r\na\r\n:3\r\n$1\r\nb\r\n:1\r\n",
             ),
             (Join::SumOfEach, &[], &[b"*0\r\n", b"*0\r\n"], r"*0\r\n"),
+            (
+                Join::Text,
+                &[],
+                &[b"$2\r\na\n\r\n", b"$0\r\n\r\n", b"$1\r\nb\r\n"],
+                r"$3\r\na\nb\r\n",
+            ),
+            (
+                Join::Text,
+                &[],
+                &[b"=4\r\ntxt:\r\n", b"=5\r\ntxt:b\r\n"],
+                r"=5\r\ntxt:b\r\n",
+            ),
             (
                 Join::AnyOk,
                 &[],
@@ -332,7 +349,7 @@ mod tests {
     fn a_part_of_the_wrong_shape_is_an_error_not_a_shifted_reply() {
         let unexpected = format!(r"-{UNEXPECTED}\r\n");
         type Case = (Join, &'static [u16], [&'static [u8]; 2]);
-        let wrong: [Case; 15] = [
+        let wrong: [Case; 16] = [
             (Join::Array, &[0, 1], [b"+OK\r\n", b"*1\r\n:1\r\n"]),
             (
                 Join::Array,
@@ -360,6 +377,7 @@ mod tests {
             ),
             (Join::SumOfEach, &[], [b"*2\r\n+a\r\n:1\r\n", b"*0\r\n"]),
             (Join::SumOfEach, &[], [b"*1\r\n+a\r\n", b"*1\r\n+a\r\n"]),
+            (Join::Text, &[], [b"$1\r\na\r\n", b"$-1\r\n"]),
         ];
         for (join, order, parts) in wrong {
             assert_eq!(joined(join, order, &parts), unexpected, "{join:?}");

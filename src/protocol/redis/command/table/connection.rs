@@ -43,38 +43,32 @@ pub(super) const CLUSTERING: &[Command] = &Class::Connection.of([
 ]);
 
 const CLIENT: &[Command] = &Class::Connection.of([
-    refused("client|caching", "6.0.0", 3, Neither, TRACKING),
-    refused(
-        "client|capa",
-        "Valkey 8.0.0",
-        -3,
-        Neither,
-        SHARED_CONNECTION,
-    ),
+    local("client|caching", "6.0.0", 3, Local::ClientCaching),
+    // What a client can do, which no answer here depends on.
+    local("client|capa", "Valkey 8.0.0", -3, Local::Ok),
     local("client|getname", "2.6.9", 2, Local::ClientGetName),
-    refused("client|getredir", "6.0.0", 2, Neither, TRACKING),
+    local("client|getredir", "6.0.0", 2, Local::ClientGetRedir),
     anywhere("client|help", "5.0.0", 2, Neither),
     local("client|id", "5.0.0", 2, Local::ClientId),
-    refused(
+    local(
         "client|import-source",
         "Valkey 8.1.0",
         3,
-        Neither,
-        SHARED_CONNECTION,
+        Local::ClientImportSource,
     ),
-    refused("client|info", "6.2.0", 2, Neither, OTHER_CLIENTS),
-    refused("client|kill", "2.4.0", -3, Neither, OTHER_CLIENTS),
-    refused("client|list", "2.4.0", -2, Neither, OTHER_CLIENTS),
-    refused("client|no-evict", "7.0.0", 3, Neither, ADMIN),
-    refused("client|no-touch", "7.2.0", 3, Neither, SHARED_CONNECTION),
-    refused("client|pause", "2.9.50", -3, Neither, ADMIN),
-    refused("client|reply", "3.2.0", 3, Neither, REPLIES),
+    local("client|info", "6.2.0", 2, Local::ClientInfo),
+    local("client|kill", "2.4.0", -3, Local::ClientKill),
+    local("client|list", "2.4.0", -2, Local::ClientList),
+    local("client|no-evict", "7.0.0", 3, Local::ClientNoEvict),
+    local("client|no-touch", "7.2.0", 3, Local::ClientNoTouch),
+    refused("client|pause", "2.9.50", -3, Neither, PAUSE),
+    local("client|reply", "3.2.0", 3, Local::ClientReply),
     local("client|setinfo", "7.2.0", 4, Local::ClientSetInfo),
     local("client|setname", "2.6.9", 3, Local::ClientSetName),
-    refused("client|tracking", "6.0.0", -3, Neither, TRACKING),
-    refused("client|trackinginfo", "6.2.0", 2, Neither, TRACKING),
-    refused("client|unblock", "5.0.0", -3, Neither, OTHER_CLIENTS),
-    refused("client|unpause", "6.2.0", 2, Neither, ADMIN),
+    local("client|tracking", "6.0.0", -3, Local::ClientTracking),
+    local("client|trackinginfo", "6.2.0", 2, Local::ClientTrackingInfo),
+    local("client|unblock", "5.0.0", -3, Local::ClientUnblock),
+    refused("client|unpause", "6.2.0", 2, Neither, PAUSE),
 ]);
 
 const PUBSUB: &[Command] = &Class::Connection.of([

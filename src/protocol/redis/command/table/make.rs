@@ -16,9 +16,7 @@ pub(super) const CONFIGURATION: &str = "servers are configured one by one, not t
 pub(super) const ONE_BY_ONE: &str = "it speaks of one server, ask that one";
 pub(super) const BLOCKING: &str = "blocking commands are not supported";
 pub(super) const SUBSCRIPTIONS: &str = "publish/subscribe is not supported";
-pub(super) const TRACKING: &str = "client-side caching is not supported";
-pub(super) const REPLIES: &str = "every request has its reply here";
-pub(super) const OTHER_CLIENTS: &str = "the proxy keeps no list of its clients";
+pub(super) const PAUSE: &str = "servers have other clients, which would go on";
 pub(super) const SHARED_CONNECTION: &str =
     "it concerns one connection to a server, and clients share those";
 pub(super) const ONE_USER: &str =
