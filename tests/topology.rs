@@ -123,6 +123,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
         reuseport: false,
         redis_auth: None,
         redis_db: 0,
+        databases: 0,
         preconnect: false,
         auto_eject_hosts: true,
         server_connections: NonZeroU32::MIN,

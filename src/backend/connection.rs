@@ -13,9 +13,8 @@ use bytes::Bytes;
 use super::dedicated::{DEDICATED, Owner};
 use super::noscript::{NO_SCRIPT, Unknown};
 use super::slow::Meter;
-use super::{Call, Cause, Failure, Fate, Replies, Turn};
+use super::{Call, Cause, Failure, Fate, Kind, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
-use crate::protocol::redis::Resp;
 use crate::protocol::redis::handshake::repeatable;
 use crate::protocol::redis::reply::ReplyScanner;
 use crate::stats::ServerStats;
@@ -87,7 +86,7 @@ enum Verdict {
 pub struct Connection {
     pub(super) pool: u16,
     pub(super) server: u16,
-    pub(super) resp: Resp,
+    pub(super) kind: Kind,
     /// Which of `server_connections`, or [`DEDICATED`].
     pub(super) lane: u32,
     /// Whose it is, if it is a dedicated one in use.
@@ -137,7 +136,7 @@ impl Connection {
     /// execute because of the server's role is not handed on.
     pub(super) fn new(
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         lane: u32,
         endpoint: Endpoint,
         no_password: Option<Failure>,
@@ -146,7 +145,7 @@ impl Connection {
         Connection {
             pool,
             server,
-            resp,
+            kind,
             lane,
             owner: None,
             claimed: 0,

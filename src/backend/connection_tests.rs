@@ -61,7 +61,7 @@ fn call(slot: u32) -> Call {
 
 fn connection() -> Connection {
     let endpoint = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
-    Connection::new((0, 0), Resp::V2, 0, endpoint, None, false)
+    Connection::new((0, 0), Kind::of(Resp::V2), 0, endpoint, None, false)
 }
 
 fn write(connection: &mut Connection, n: usize) {
@@ -210,7 +210,7 @@ fn a_gated_connection_keeps_refusals_back_at_any_split() {
     let input = b"+A\r\n-READONLY You can't write.\r\n-ERR other\r\n";
     for first in 0..input.len() {
         let endpoint = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
-        let mut c = Connection::new((0, 0), Resp::V2, 0, endpoint, None, true);
+        let mut c = Connection::new((0, 0), Kind::of(Resp::V2), 0, endpoint, None, true);
         let (mut buffers, mut seen) = (BufferPool::default(), Seen::default());
         three(&mut c, &mut buffers);
         write(&mut c, 12);

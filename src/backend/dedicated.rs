@@ -9,9 +9,8 @@
 use super::connection::State;
 use super::pool::{Backends, ConnectionId, Hold};
 use super::stray::Stray;
-use super::{Cause, Failure, Fate, Replies, Turn};
+use super::{Cause, Failure, Fate, Kind, Replies, Turn};
 use crate::buffer::BufferPool;
-use crate::protocol::redis::Resp;
 
 /// In place of the number of a lane.
 pub(super) const DEDICATED: u32 = u32::MAX;
@@ -42,12 +41,12 @@ impl Backends {
     pub fn dedicate(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         owner: Owner,
         now: u32,
     ) -> Result<ConnectionId, Failure> {
         let at = (pool, server);
-        match self.find_or_open(at, resp, now) {
+        match self.find_or_open(at, kind, now) {
             Ok(id) => {
                 let connection = &mut self.connections[id as usize];
                 connection.owner = Some(owner);
@@ -64,14 +63,14 @@ impl Backends {
     fn find_or_open(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         now: u32,
     ) -> Result<ConnectionId, Cause> {
         if self.retained > self.max_retained {
             return Err(Cause::Overloaded);
         }
         let known = self.server(pool, server);
-        let fits = |id: &ConnectionId| self.connections[*id as usize].resp == resp;
+        let fits = |id: &ConnectionId| self.connections[*id as usize].kind == kind;
         if known.hold == Hold::No
             && let Some(at) = known.idle.iter().rposition(fits)
         {
@@ -82,7 +81,7 @@ impl Backends {
             return Err(Cause::Crowded(limits.dedicated_connections));
         }
         let id = self
-            .open((pool, server), resp, DEDICATED, now)
+            .open((pool, server), kind, DEDICATED, now)
             .map_err(|failure| failure.cause)?;
         self.server_mut(pool, server).dedicated.push(id);
         Ok(id)
@@ -164,7 +163,7 @@ impl Backends {
     /// replies that are due, and no more.
     pub(super) fn move_dedicated<R: Replies>(&mut self, id: ConnectionId, turn: &mut Turn<'_, R>) {
         let connection = &mut self.connections[id as usize];
-        let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
+        let (pool, server, kind) = (connection.pool, connection.server, connection.kind);
         let owner = connection.owner.take();
         let fresh = connection.is_fresh();
         let stray = self.retire(id, turn);
@@ -172,7 +171,7 @@ impl Backends {
             return;
         };
         if fresh {
-            return self.go_on((pool, server), resp, (owner, id), stray, turn);
+            return self.go_on((pool, server), kind, (owner, id), stray, turn);
         }
         self.changes.push(Change {
             owner,
@@ -187,12 +186,12 @@ impl Backends {
     pub(super) fn go_on<R: Replies>(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         (owner, before): (Owner, ConnectionId),
         stray: Stray,
         turn: &mut Turn<'_, R>,
     ) {
-        let opened = self.dedicate((pool, server), resp, owner, turn.now);
+        let opened = self.dedicate((pool, server), kind, owner, turn.now);
         self.changes.push(Change {
             owner,
             before,

@@ -50,7 +50,8 @@ impl Fixture {
 
     /// The connection for a request that is queued right away.
     fn queue(&mut self, slot: u32) -> ConnectionId {
-        let id = (self.backends.connection((0, 0), Resp::V2, 0, 0)).expect("a connection");
+        let id =
+            (self.backends.connection((0, 0), Kind::of(Resp::V2), 0, 0)).expect("a connection");
         let call = Call {
             client: 0,
             generation: 0,
@@ -162,8 +163,8 @@ fn a_server_that_returns_is_tried_at_once() {
     let mut f = Fixture::new();
     let id = f.queue(0);
     f.close(id, Cause::Refused);
-    let (at, resp) = ((0, 0), Resp::V2);
-    let refused = f.backends.connection(at, resp, 0, 1).unwrap_err();
+    let (at, kind) = ((0, 0), Kind::of(Resp::V2));
+    let refused = f.backends.connection(at, kind, 0, 1).unwrap_err();
     assert_eq!(refused.cause, Cause::Refused);
     for ejected in [true, false] {
         let mut topology = Topology::clone(f.backends.topology());
@@ -176,5 +177,5 @@ fn a_server_that_returns_is_tried_at_once() {
         };
         f.backends.apply(Arc::new(topology), &mut turn);
     }
-    assert!(f.backends.connection(at, resp, 0, 1).is_ok());
+    assert!(f.backends.connection(at, kind, 0, 1).is_ok());
 }

@@ -9,10 +9,9 @@ use super::connection::{Bounced, Connection, State};
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold};
 use super::stray::Stray;
-use super::{Cause, Fate, Replies, Turn};
+use super::{Cause, Fate, Kind, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::config::SentinelConfig;
-use crate::protocol::redis::Resp;
 use crate::topology::{Event, ServerId, Topology};
 
 /// How long a master that has moved may take for the replies it still owes.
@@ -78,15 +77,12 @@ impl Backends {
                 self.move_dedicated(id, turn);
             }
         }
-        for resp in [Resp::V2, Resp::V3] {
-            for lane in 0..self.server(pool, server).lanes[resp as usize].len() {
-                let Some(id) = self.server(pool, server).lanes[resp as usize][lane] else {
-                    continue;
-                };
-                if self.connections[id as usize].state != State::Waiting {
-                    let stray = self.retire(id, turn);
-                    self.take_in((pool, server), resp, stray, turn);
-                }
+        for id in self.server(pool, server).shared() {
+            let connection = &self.connections[id as usize];
+            if connection.state != State::Waiting {
+                let kind = connection.kind;
+                let stray = self.retire(id, turn);
+                self.take_in((pool, server), kind, stray, turn);
             }
         }
     }
@@ -121,7 +117,7 @@ impl Backends {
     pub(super) fn take_in<R: Replies>(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         stray: Stray,
         turn: &mut Turn<'_, R>,
     ) {
@@ -130,12 +126,12 @@ impl Backends {
         }
         let repeats = stray.repeats;
         let mut taken = false;
-        let count = self.server(pool, server).lanes[resp as usize].len();
+        let count = self.server(pool, server).lanes[kind.resp as usize].len();
         for (lane, stray) in stray.spread(count).into_iter().enumerate() {
             if stray.is_empty() {
                 continue;
             }
-            match self.lane((pool, server), resp, lane, turn.now) {
+            match self.lane((pool, server), kind, lane, turn.now) {
                 Ok(id) => {
                     self.retained += stray.bytes.len();
                     self.connections[id as usize].take_in(stray, turn.buffers);
@@ -160,7 +156,7 @@ impl Backends {
     pub(super) fn handle_bounced<R: Replies>(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         bounced: Vec<Bounced>,
         turn: &mut Turn<'_, R>,
     ) {
@@ -187,7 +183,7 @@ impl Backends {
         }
         let stats = self.server_stats(pool, server);
         stats.bounced.add(stray.repeats);
-        self.take_in((pool, server), resp, stray, turn);
+        self.take_in((pool, server), kind, stray, turn);
     }
 
     fn hold_for_symptom<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
@@ -275,7 +271,7 @@ impl Backends {
             if !matches!(connection.state, State::Waiting | State::Connecting) {
                 continue;
             }
-            let (failure, retry) = &failures[connection.resp as usize];
+            let (failure, retry) = &failures[connection.kind.resp as usize];
             let before = connection.retained();
             let is_late = |since: u32| now.wrapping_sub(since) >= patience;
             let oldest = connection.fifo.front().map(|entry| entry.since);

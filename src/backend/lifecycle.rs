@@ -65,7 +65,7 @@ impl Backends {
         if connection.state == State::Dead {
             return false;
         }
-        let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
+        let (pool, server, kind) = (connection.pool, connection.server, connection.kind);
         let before = connection.retained();
         let stats = &self.stats.pools[usize::from(pool)].servers[usize::from(server)];
         let slow = self.pools[usize::from(pool)].config.slow_requests;
@@ -78,14 +78,14 @@ impl Backends {
             self.give_up_on_scripts(batch.unknown, turn);
             // They are older than all that is left on the connection, and go on before it.
             self.leave_lane(id);
-            self.handle_bounced((pool, server), resp, batch.bounced, turn);
+            self.handle_bounced((pool, server), kind, batch.bounced, turn);
             self.handle_closed(id, cause, turn);
             return false;
         }
         let done = connection.state == State::Retiring && connection.fifo.is_empty();
         let first = batch.replies > 0 && !std::mem::replace(&mut connection.proven, true);
         if first {
-            self.handle_proof(id, resp);
+            self.handle_proof(id, kind.resp);
         }
         if batch.locked {
             tracing::warn!(
@@ -109,7 +109,7 @@ impl Backends {
         } else {
             self.mark(id);
         }
-        self.handle_bounced((pool, server), resp, batch.bounced, turn);
+        self.handle_bounced((pool, server), kind, batch.bounced, turn);
         if done {
             self.end_renewal(pool, server, turn.now, turn.buffers);
         }
@@ -173,7 +173,7 @@ impl Backends {
         if connection.state == State::Dead {
             return;
         }
-        let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
+        let (pool, server, kind) = (connection.pool, connection.server, connection.kind);
         let (connected, proven) = (connection.connected, connection.proven);
         // A server that accepts and hangs up would otherwise send the same requests round for ever.
         let may_resend = connected && !connection.is_barren();
@@ -207,7 +207,7 @@ impl Backends {
                 }
             }
             let requests = lost.len() + stray.entries.len();
-            self.log(id, resp, &failure.cause, requests);
+            self.log(id, kind.resp, &failure.cause, requests);
         }
         self.bury(id, turn.buffers);
         self.count_failed((pool, server), &failure, lost.len());
@@ -222,9 +222,9 @@ impl Backends {
         };
         match owner {
             Some(owner) if fresh && (waits || may_resend) => {
-                self.go_on((pool, server), resp, (owner, id), stray, turn);
+                self.go_on((pool, server), kind, (owner, id), stray, turn);
             }
-            None if waits || may_resend => self.take_in((pool, server), resp, stray, turn),
+            None if waits || may_resend => self.take_in((pool, server), kind, stray, turn),
             owner => {
                 let lost = |owner| Change {
                     owner,
@@ -238,7 +238,7 @@ impl Backends {
         if !harmless {
             // Only now, because what was resent may try once.
             let random = next_random(&mut self.random);
-            let gate = &mut self.server_mut(pool, server).gates[resp as usize];
+            let gate = &mut self.server_mut(pool, server).gates[kind.resp as usize];
             gate.failure = Some(failure.cause);
             if !proven {
                 let pause = gate.backoff.next(random).as_millis() as u32;
@@ -307,7 +307,7 @@ impl Backends {
     /// The connection takes no new requests.
     pub(super) fn leave_lane(&mut self, id: ConnectionId) {
         let connection = &self.connections[id as usize];
-        let (resp, lane) = (connection.resp as usize, connection.lane as usize);
+        let (kind, lane) = (connection.kind, connection.lane as usize);
         let (pool, server) = (connection.pool, connection.server);
         if connection.is_dedicated() {
             let known = self.server_mut(pool, server);
@@ -315,8 +315,12 @@ impl Backends {
             known.idle.retain(|other| *other != id);
             return;
         }
+        let known = self.server_mut(pool, server);
+        if kind.db.is_some() {
+            return known.others.retain(|other| *other != id);
+        }
         // There may be fewer lanes by now.
-        let lane = self.server_mut(pool, server).lanes[resp].get_mut(lane);
+        let lane = known.lanes[kind.resp as usize].get_mut(lane);
         if let Some(lane) = lane.filter(|lane| **lane == Some(id)) {
             *lane = None;
         }
@@ -401,13 +405,13 @@ impl Backends {
             .collect();
         for id in moved {
             let connection = &self.connections[id as usize];
-            let (pool, server, resp) = (connection.pool, connection.server, connection.resp);
+            let (pool, server, kind) = (connection.pool, connection.server, connection.kind);
             if connection.is_dedicated() {
                 self.move_dedicated(id, turn);
                 continue;
             }
             let stray = self.retire(id, turn);
-            self.take_in((pool, server), resp, stray, turn);
+            self.take_in((pool, server), kind, stray, turn);
         }
         self.apply_holds(&before, turn);
         for (pool, server) in changed {

@@ -54,7 +54,7 @@ impl World {
 
     /// Queues a request and hands its connection to the shell.
     fn queue(&mut self, now: u32) -> Result<ConnectionId, Cause> {
-        let found = self.backends.connection((0, 0), Resp::V2, 0, now);
+        let found = self.backends.connection((0, 0), Kind::of(Resp::V2), 0, now);
         let id = found.map_err(|failure| failure.cause)?;
         self.backends.send(id, CALL, b"GET", now, &mut self.buffers);
         self.backends.take_opening();

@@ -2,10 +2,10 @@
 //! the same order and are matched to the requests' reply slots.
 //!
 //! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and `lifecycle.rs` their life,
-//! `dedicated.rs` those of one client alone, `gate.rs` when a failed server is tried again, `hold.rs` the waiting
-//! for masters, `reload.rs` another configuration, `scripts.rs` the scripts that clients have sent and
-//! `noscript.rs` how servers hear of them, `count.rs` what is counted of errors and `slow.rs` which requests took
-//! long (machines).
+//! `lanes.rs` those that clients share, `dedicated.rs` those of one client alone, `gate.rs` when a failed
+//! server is tried again, `hold.rs` the waiting for masters, `reload.rs` another configuration, `scripts.rs`
+//! the scripts that clients have sent and `noscript.rs` how servers hear of them, `count.rs` what is counted
+//! of errors and `slow.rs` which requests took long (machines).
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod connection;
@@ -18,6 +18,7 @@ mod ending_tests;
 mod failure;
 mod gate;
 mod hold;
+mod lanes;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
@@ -43,6 +44,7 @@ pub use scripts::Scripts;
 pub use slow::SlowRequest;
 
 use crate::buffer::BufferPool;
+use crate::protocol::redis::Resp;
 
 /// A request's return address: the reply slot it fills, and what may be said if it cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,21 @@ pub trait Replies {
 
     /// There will be no (more) reply to `call`.
     fn fail(&mut self, call: Call, failure: &Failure, fate: Fate, buffers: &mut BufferPool);
+}
+
+/// What a client and its connections to servers have to agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub resp: Resp,
+    /// The database the client has selected; `None` is the pool's own, `redis_db`.
+    pub db: Option<u16>,
+}
+
+impl Kind {
+    /// In the pool's own database.
+    pub const fn of(resp: Resp) -> Kind {
+        Kind { resp, db: None }
+    }
 }
 
 /// What the shell lends the machines for one turn.

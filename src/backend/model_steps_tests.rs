@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::Kind;
 use super::model_tests::{SERVERS, TIMEOUT};
 use crate::protocol::redis::Resp;
 
@@ -19,7 +20,7 @@ pub(super) enum Step {
     Queue {
         client: u32,
         server: u16,
-        resp: Resp,
+        kind: Kind,
         padding: usize,
         way: Way,
     },
@@ -41,11 +42,13 @@ pub(super) enum Step {
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let way = prop_oneof![Just(Way::Whole), Just(Way::Owned), Just(Way::Parts)];
     let resp = prop_oneof![7 => Just(Resp::V2), 1 => Just(Resp::V3)];
+    let db = prop_oneof![5 => Just(None), 1 => Just(Some(1))];
+    let kind = (resp, db).prop_map(|(resp, db)| Kind { resp, db });
     let padding = prop_oneof![9 => 0usize..40, 1 => 8_000usize..20_000];
     let babble = prop_oneof![Just(&b"+x\r\n"[..]), Just(&b"x"[..]), Just(&b"$4"[..]),];
     prop_oneof![
-        12 => (0u32..3, 0..SERVERS, resp, padding, way).prop_map(
-            |(client, server, resp, padding, way)| Step::Queue { client, server, resp, padding, way }
+        12 => (0u32..3, 0..SERVERS, kind, padding, way).prop_map(
+            |(client, server, kind, padding, way)| Step::Queue { client, server, kind, padding, way }
         ),
         4 => Just(Step::Shell),
         4 => any::<usize>().prop_map(Step::Accept),

@@ -15,7 +15,6 @@ use super::connection::State;
 use super::model_steps_tests::{Step, Way, step};
 use super::*;
 use crate::config::{PoolConfig, SentinelConfig};
-use crate::protocol::redis::Resp;
 use crate::protocol::redis::scan::{Body, RequestScanner, Scan, ScanLimits};
 use crate::protocol::redis::write;
 use crate::stats::WorkerStats;
@@ -210,10 +209,10 @@ impl World {
             Step::Queue {
                 client,
                 server,
-                resp,
+                kind,
                 padding,
                 way,
-            } => self.queue(client, server, resp, padding, way),
+            } => self.queue(client, server, kind, padding, way),
             Step::Shell => self.shell(),
             Step::Accept(which) => {
                 if let Some(id) = self.pick(false, which) {
@@ -247,13 +246,13 @@ impl World {
         }
     }
 
-    fn queue(&mut self, client: u32, server: u16, resp: Resp, padding: usize, way: Way) {
+    fn queue(&mut self, client: u32, server: u16, kind: Kind, padding: usize, way: Way) {
         let connection = self
             .backends
-            .connection((0, server), resp, client, self.now);
+            .connection((0, server), kind, client, self.now);
         let Ok(id) = connection else { return };
         let elsewhere = self.backends.connections.iter().any(|(other, c)| {
-            let alike = (c.server, c.resp) == (server, resp) && other != id as usize;
+            let alike = (c.server, c.kind) == (server, kind) && other != id as usize;
             let takes_more = matches!(c.state, State::Connecting | State::Ready);
             alike && takes_more && c.fifo.iter().any(|entry| entry.call.client == client)
         });

@@ -10,15 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::connection::{Connection, State};
-use super::dedicated::{Change, DEDICATED};
+use super::connection::Connection;
+use super::dedicated::Change;
 use super::gate::Gate;
 use super::scripts::{ScriptMemory, Scripts};
 use super::slow::SlowLog;
-use super::{Call, Cause, Failure};
+use super::{Call, Cause, Failure, Kind};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
-use crate::protocol::redis::Resp;
 use crate::stats::{ServerStats, WorkerStats};
 use crate::topology::{self, Endpoint, Event, Topology};
 
@@ -36,7 +35,7 @@ pub type ConnectionId = u32;
 pub struct Plan {
     pub target: Target,
     pub config: Arc<PoolConfig>,
-    pub resp: Resp,
+    pub kind: Kind,
     pub timeout: Duration,
     /// For messages.
     pub who: Arc<str>,
@@ -54,8 +53,10 @@ pub enum Target {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) who: Arc<str>,
-    /// Per protocol version and lane, the connection that takes new requests.
+    /// Per protocol version and lane, the connection that takes new requests for the pool's own database.
     pub(super) lanes: [Vec<Option<ConnectionId>>; 2],
+    /// The same for other databases, in no order: few clients select one.
+    pub(super) others: Vec<ConnectionId>,
     /// All dedicated connections, and those of them that nobody has.
     pub(super) dedicated: Vec<ConnectionId>,
     pub(super) idle: Vec<ConnectionId>,
@@ -169,12 +170,12 @@ impl Backends {
     pub fn connection(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         client: u32,
         now: u32,
     ) -> Result<ConnectionId, Failure> {
         let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
-        let lane = match known.lanes[resp as usize].len() {
+        let lane = match known.lanes[kind.resp as usize].len() {
             1 => 0,
             n => client as usize % n,
         };
@@ -184,7 +185,7 @@ impl Backends {
         if !matches!(known.hold, Hold::No | Hold::Renewal) && self.is_full(pool, server) {
             return Err(self.reject((pool, server), known.failure(Cause::HoldFull)));
         }
-        let id = match self.lane((pool, server), resp, lane, now) {
+        let id = match self.lane((pool, server), kind, lane, now) {
             Ok(id) => id,
             Err(failure) => return Err(self.reject((pool, server), failure)),
         };
@@ -194,84 +195,6 @@ impl Backends {
             return Err(self.reject((pool, server), failure));
         }
         Ok(id)
-    }
-
-    /// The connection of a lane, opened if need be.
-    #[inline]
-    pub(super) fn lane(
-        &mut self,
-        (pool, server): (u16, u16),
-        resp: Resp,
-        lane: usize,
-        now: u32,
-    ) -> Result<ConnectionId, Failure> {
-        let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
-        match known.lanes[resp as usize][lane] {
-            Some(id) => Ok(id),
-            None => {
-                let id = self.open((pool, server), resp, lane as u32, now)?;
-                self.server_mut(pool, server).lanes[resp as usize][lane] = Some(id);
-                Ok(id)
-            }
-        }
-    }
-
-    #[cold]
-    pub(super) fn open(
-        &mut self,
-        (pool, server): (u16, u16),
-        resp: Resp,
-        lane: u32,
-        now: u32,
-    ) -> Result<ConnectionId, Failure> {
-        let known = &self.pools[usize::from(pool)].servers[usize::from(server)];
-        let endpoint =
-            &self.topology.pools[usize::from(pool)].servers[usize::from(server)].endpoint;
-        let waits = known.hold != Hold::No;
-        let config = &self.pools[usize::from(pool)].config;
-        if config.servers[usize::from(server)].removed {
-            return Err(known.failure(Cause::Removed));
-        }
-        match endpoint {
-            Endpoint::Unresolved(_) if !waits => return Err(known.failure(Cause::Unresolved)),
-            Endpoint::NoMaster(why) if !waits => {
-                return Err(known.failure(Cause::NoMaster(why.clone())));
-            }
-            _ => {}
-        }
-        let gate = &known.gates[resp as usize];
-        if let (true, false, Some(cause)) = (gate.is_closed(now), waits, &gate.failure) {
-            return Err(known.failure(cause.clone()));
-        }
-        let no_password = (config.redis_auth.is_none()).then(|| known.failure(Cause::NoPassword));
-        // What a refusal means to a transaction is its client's business.
-        let gated = config.sentinel.is_some() && lane != DEDICATED;
-        let at = (pool, server);
-        let mut connection = Connection::new(at, resp, lane, endpoint.clone(), no_password, gated);
-        if waits {
-            connection.state = State::Waiting;
-        }
-        let id = self.connections.insert(connection) as ConnectionId;
-        if !waits {
-            self.opening.push(id);
-        }
-        Ok(id)
-    }
-
-    /// Opens one RESP2 connection to every server of the pools with `preconnect`.
-    pub fn preconnect(&mut self, now: u32) {
-        for pool in 0..self.pools.len() {
-            for server in 0..self.pools[pool].servers.len() {
-                self.preconnect_server(pool as u16, server as u16, now);
-            }
-        }
-    }
-
-    pub(super) fn preconnect_server(&mut self, pool: u16, server: u16, now: u32) {
-        if self.pools[usize::from(pool)].config.preconnect {
-            // A failure is logged by whoever tries to connect; there is no request to fail yet.
-            let _ = self.lane((pool, server), Resp::V2, 0, now);
-        }
     }
 
     /// Queues a whole request.
@@ -324,8 +247,9 @@ impl Backends {
     /// The connections of a server that requests may wait on.
     pub(super) fn queues(&self, pool: u16, server: u16) -> Vec<ConnectionId> {
         let known = self.server(pool, server);
-        let lanes = known.lanes.iter().flatten().flatten();
-        lanes.chain(&known.dedicated).copied().collect()
+        let mut queues = known.shared();
+        queues.extend(&known.dedicated);
+        queues
     }
 
     pub(super) fn server(&self, pool: u16, server: u16) -> &Server {
@@ -395,7 +319,7 @@ impl Backends {
         Ok(Plan {
             target,
             config: pool.config.clone(),
-            resp: connection.resp,
+            kind: connection.kind,
             timeout: pool
                 .config
                 .timeout
@@ -455,6 +379,7 @@ impl Server {
         Server {
             who: who.into(),
             lanes: [lanes(), lanes()],
+            others: Vec::new(),
             dedicated: Vec::new(),
             idle: Vec::new(),
             gates: [Gate::new(), Gate::new()],
@@ -462,6 +387,12 @@ impl Server {
             hold: if held { Hold::Announced } else { Hold::No },
             last_symptom: None,
         }
+    }
+
+    /// The connections that take requests of all clients.
+    pub(super) fn shared(&self) -> Vec<ConnectionId> {
+        let lanes = self.lanes.iter().flatten().flatten();
+        lanes.chain(&self.others).copied().collect()
     }
 
     pub(super) fn failure(&self, cause: Cause) -> Failure {

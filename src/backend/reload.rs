@@ -13,7 +13,6 @@ use super::pool::{Backends, ConnectionId, Hold, Pool, Server};
 use super::{Cause, Fate, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
-use crate::protocol::redis::Resp;
 
 impl Backends {
     /// Goes by the configurations of the snapshot of now; were they other ones before?
@@ -46,10 +45,12 @@ impl Backends {
                     (true, false) => {
                         // There may be requests on their way still.
                         let lanes = std::mem::take(&mut known.lanes);
+                        let others = std::mem::take(&mut known.others);
                         let dedicated = std::mem::take(&mut known.dedicated);
                         let idle = std::mem::take(&mut known.idle);
                         *known = Server {
                             lanes,
+                            others,
                             dedicated,
                             idle,
                             ..fresh()
@@ -123,13 +124,14 @@ impl Backends {
         known.gates.iter_mut().for_each(Gate::open);
         self.server_stats(pool, server).failing.set(0);
         self.dismiss_idle(pool, server, turn.buffers);
-        for resp in [Resp::V2, Resp::V3] {
-            let lanes = &mut self.server_mut(pool, server).lanes[resp as usize];
-            let lanes = std::mem::replace(lanes, vec![None; count]);
-            for id in lanes.into_iter().flatten() {
-                let stray = self.retire(id, turn);
-                self.take_in((pool, server), resp, stray, turn);
-            }
+        let known = self.server_mut(pool, server);
+        let before = known.shared();
+        known.lanes = [vec![None; count], vec![None; count]];
+        known.others.clear();
+        for id in before {
+            let kind = self.connections[id as usize].kind;
+            let stray = self.retire(id, turn);
+            self.take_in((pool, server), kind, stray, turn);
         }
     }
 

@@ -107,7 +107,7 @@ impl World {
     /// Queues a request; its number.
     fn send(&mut self, client: u32, server: u16) -> Result<u32, Cause> {
         let slot = self.next;
-        let id = (self.backends).connection((0, server), Resp::V2, client, 0);
+        let id = (self.backends).connection((0, server), Kind::of(Resp::V2), client, 0);
         let id = id.map_err(|failure| failure.cause)?;
         self.next += 1;
         let call = Call {
@@ -333,7 +333,12 @@ fn a_new_pool_is_served_and_preconnect_opens_at_once() {
     world.config.pools.push(Arc::new(second));
     world.reload(|_| {});
     assert_eq!(world.connections(State::Connecting).len(), SERVERS);
-    assert!(world.backends.connection((1, 1), Resp::V2, 0, 0).is_ok());
+    assert!(
+        world
+            .backends
+            .connection((1, 1), Kind::of(Resp::V2), 0, 0)
+            .is_ok()
+    );
     world.settle();
     world.reload(|pool| pool.preconnect = true);
     assert_eq!(world.connections(State::Connecting).len(), SERVERS);

@@ -2,7 +2,7 @@
 
 use super::pool::{ASIDE, Backends, Hold, next_random};
 use super::scripts::ScriptMemory;
-use super::{Cause, ConnectionId, Failure};
+use super::{Cause, ConnectionId, Failure, Kind};
 use crate::protocol::redis::Resp;
 
 /// A server that has left a request unanswered for so long, in milliseconds, is not asked for its INFO:
@@ -35,7 +35,7 @@ impl Backends {
     pub fn aside(
         &mut self,
         (pool, server): (u16, u16),
-        resp: Resp,
+        kind: Kind,
         client: u32,
         now: u32,
     ) -> Result<ConnectionId, Failure> {
@@ -43,12 +43,12 @@ impl Backends {
         let known = self.server(pool, server);
         if known.hold != Hold::No {
             // There is no server that it could reach sooner.
-            return self.connection(at, resp, client, now);
+            return self.connection(at, kind, client, now);
         }
         if self.retained > self.max_retained {
             return Err(self.reject(at, known.failure(Cause::Overloaded)));
         }
-        match self.open(at, resp, ASIDE, now) {
+        match self.open(at, kind, ASIDE, now) {
             Ok(id) => {
                 self.connections[id as usize].leaving = true;
                 Ok(id)

@@ -8,7 +8,7 @@ use super::pipeline::Pipeline;
 use super::roster::Desk;
 use super::special::Special;
 use super::time::{Now, Timing};
-use crate::backend::{Backends, ConnectionId, Failure, Fate};
+use crate::backend::{Backends, ConnectionId, Failure, Fate, Kind};
 use crate::buffer::BufferPool;
 use crate::config::PoolConfig;
 use crate::protocol::redis::Resp;
@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub peer: Peer,
     pub authenticated: bool,
     pub resp: Resp,
+    /// As in [`Kind`].
+    pub db: Option<u16>,
     pub about: Option<Box<About>>,
     pub special: Option<Box<Special>>,
     /// Error replies made by the proxy, not yet counted in the statistics.
@@ -33,6 +35,13 @@ pub(super) struct Session {
 }
 
 impl Session {
+    pub fn kind(&self) -> Kind {
+        Kind {
+            resp: self.resp,
+            db: self.db,
+        }
+    }
+
     pub fn about(&mut self) -> &mut About {
         self.about.get_or_insert_default()
     }

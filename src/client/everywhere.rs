@@ -111,8 +111,8 @@ impl Context<'_> {
         let slot = self.open_gather(gather, servers.len());
         for (part, server) in (0u16..).zip(servers) {
             let at = (self.pool, server);
-            let (resp, now) = (self.session.resp, self.now.ms);
-            let connection = self.backends.aside(at, resp, self.client, now);
+            let (kind, now) = (self.session.kind(), self.now.ms);
+            let connection = self.backends.aside(at, kind, self.client, now);
             let call = self.call(slot, part, command.access);
             self.send_part_on(connection, call, request.share());
         }

@@ -138,6 +138,7 @@ impl Front {
                 peer,
                 authenticated: self.config(pool).redis_auth.is_none(),
                 resp: Resp::V2,
+                db: None,
                 about: None,
                 special: None,
                 errors: 0,

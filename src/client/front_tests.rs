@@ -330,7 +330,7 @@ fn hello_waits_for_the_replies_of_the_old_protocol() {
     assert!(text.starts_with(r"$-1\r\n%7\r\n$6\r\nserver\r\n"), "{text}");
     assert!(text.ends_with(r"*0\r\n$-1\r\n"), "{text}");
     let versions: Vec<_> = (world.wires.keys())
-        .map(|id| world.front.backends.plan(*id).unwrap().resp as u8)
+        .map(|id| world.front.backends.plan(*id).unwrap().kind.resp as u8)
         .collect();
     assert_eq!(versions.len(), 2, "one connection per protocol version");
     assert_ne!(versions[0], versions[1]);

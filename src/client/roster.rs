@@ -298,7 +298,7 @@ impl Client {
             self.age(now),
             now.s.wrapping_sub(self.heard_at),
             self.flags(),
-            config.redis_db,
+            session.db.map_or(config.redis_db, u32::from),
             if self.is_in_transaction() { 0 } else { -1 },
             self.input.len(),
             self.input.capacity() - self.input.len(),

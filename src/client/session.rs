@@ -218,7 +218,7 @@ impl Context<'_> {
         }
         let at = (self.pool, server);
         self.backends
-            .connection(at, self.session.resp, self.client, self.now.ms)
+            .connection(at, self.session.kind(), self.client, self.now.ms)
     }
 
     #[inline]

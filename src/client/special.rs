@@ -87,9 +87,9 @@ impl Context<'_> {
                 self.untie();
             }
         }
-        let (at, resp) = ((self.pool, server), self.session.resp);
+        let (at, kind) = ((self.pool, server), self.session.kind());
         let owner = self.owner();
-        match self.backends.dedicate(at, resp, owner, self.now.ms) {
+        match self.backends.dedicate(at, kind, owner, self.now.ms) {
             Ok(connection) => {
                 self.special().tie = Some(Tie {
                     server,

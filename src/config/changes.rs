@@ -228,6 +228,7 @@ const SETTINGS: &[Setting] = &[
     plain("client_output_limit", |p| {
         p.limits.client_output_limit.to_string()
     }),
+    plain("databases", |p| p.databases.to_string()),
     plain("dedicated_connections", |p| {
         p.limits.dedicated_connections.to_string()
     }),

@@ -37,7 +37,7 @@ fn servers_are_told_by_name() {
 }
 
 /// One line of a pool with sentinels and what is told when it is added.
-const ONE_BY_ONE: [(&str, &str); 39] = [
+const ONE_BY_ONE: &[(&str, &str)] = &[
     (
         "listen: 127.0.0.1:1",
         "listen 127.0.0.1:22121 -> 127.0.0.1:1",
@@ -82,6 +82,7 @@ const ONE_BY_ONE: [(&str, &str); 39] = [
         "client_output_limit: 1mb",
         "client_output_limit 1073741824 -> 1048576",
     ),
+    ("databases: 9", "databases 0 -> 9"),
     (
         "dedicated_connections: 9",
         "dedicated_connections 1000 -> 9",
@@ -130,7 +131,7 @@ fn every_key_is_told_and_no_password() {
         "sentinel_nat: {h:1: h:2}",
         "sentinel_nat none -> [h:1: h:2]",
     );
-    for (line, told) in ONE_BY_ONE.into_iter().chain([nat]) {
+    for (line, told) in ONE_BY_ONE.iter().copied().chain([nat]) {
         let sentinels = (!line.starts_with("sentinels:")).then_some("sentinels: [h:1]");
         let given: Vec<&str> = sentinels.into_iter().chain([line]).collect();
         let after = config(&given, &["h:1:1 a"]);

@@ -151,6 +151,8 @@ pub struct PoolConfig {
     pub reuseport: bool,
     pub redis_auth: Option<Secret>,
     pub redis_db: u32,
+    /// Clients may select databases below this one, besides `redis_db`.
+    pub databases: u16,
     pub preconnect: bool,
     pub auto_eject_hosts: bool,
     /// Per worker, server and protocol version (RESP2, RESP3).

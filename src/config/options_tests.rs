@@ -3,7 +3,7 @@
 use super::Commit;
 use super::error::Refusal;
 use super::options::{
-    MILLISECONDS, NUMBER, NUMBER_NOT_ZERO, OPTIONS, OptionDoc, POLL, Rule, SIZE, TIMEOUT,
+    DATABASES, MILLISECONDS, NUMBER, NUMBER_NOT_ZERO, OPTIONS, OptionDoc, POLL, Rule, SIZE, TIMEOUT,
 };
 use super::settings::Settings;
 use crate::distribution::Distribution;
@@ -77,6 +77,7 @@ fn documented_ranges_are_the_ranges() {
         let outside: &[&str] = match option.accepted {
             NUMBER | MILLISECONDS => &["-1", "2147483648", "99999999999999999999"],
             NUMBER_NOT_ZERO => &["0", "2147483648"],
+            DATABASES => &["-1", "65536"],
             POLL => &["0", "99", "60001"],
             TIMEOUT => &["0", "60001"],
             SIZE => &["0", "1023", "1025gb", "99999999999999999999gb"],

@@ -89,6 +89,7 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
         "max_arguments" => pool.limits.max_arguments.into(),
         "client_pending_limit" => pool.limits.client_pending_limit.into(),
         "client_output_limit" => pool.limits.client_output_limit.into(),
+        "databases" => pool.databases.into(),
         "dedicated_connections" => pool.limits.dedicated_connections.into(),
         "proxy_protocol" => pool.proxy_protocol.into(),
         "slow_request_time" => millis(pool.slow_requests.time.unwrap_or_default()),
@@ -202,6 +203,7 @@ full:
   max_arguments: 77
   client_pending_limit: 88
   client_output_limit: 3mb
+  databases: 7
   dedicated_connections: 20
   proxy_protocol: true
   deny_commands: [ keys, "@dangerous" ]

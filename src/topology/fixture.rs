@@ -33,6 +33,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
         reuseport: false,
         redis_auth: None,
         redis_db: 0,
+        databases: 0,
         preconnect: false,
         auto_eject_hosts: true,
         server_connections: NonZeroU32::MIN,

@@ -83,8 +83,12 @@ where
 {
     let config = &plan.config;
     let auth = config.redis_auth.as_ref().map(|secret| secret.0.as_str());
-    let db = if plan.aside { 0 } else { config.redis_db };
-    let mut handshake = Handshake::new(auth, db, plan.resp, false);
+    let db = match plan.kind.db {
+        _ if plan.aside => 0,
+        Some(db) => u32::from(db),
+        None => config.redis_db,
+    };
+    let mut handshake = Handshake::new(auth, db, plan.kind.resp, false);
     if config.sentinel.is_some() && !plan.aside {
         handshake = handshake.require_master();
     }

@@ -108,6 +108,7 @@ fn values(pool: &PoolConfig) -> Vec<(&'static str, Shown)> {
         ("max_arguments", plain(limits.max_arguments)),
         ("client_pending_limit", plain(limits.client_pending_limit)),
         ("client_output_limit", size(limits.client_output_limit)),
+        ("databases", plain(pool.databases)),
         ("dedicated_connections", plain(limits.dedicated_connections)),
         ("proxy_protocol", plain(pool.proxy_protocol)),
         (

@@ -3,6 +3,7 @@
 
 use super::client::{BAD_NAME, set_name};
 use super::{REDIS_VERSION, SYNTAX, ok};
+use crate::backend::Kind;
 use crate::client::context::{After, Context, shown};
 use crate::client::pipeline::Mute;
 use crate::client::roster::USER;
@@ -133,7 +134,8 @@ fn greet(context: &mut Context<'_>, resp: Resp) -> After {
 
 /// Back to the state of a new connection (`networking.c`, `resetCommand`).
 pub(super) fn reset(context: &mut Context<'_>) -> After {
-    let alone = context.session.resp == Resp::V2 && context.session.special.is_none();
+    let plain = Kind::of(Resp::V2);
+    let alone = context.session.kind() == plain && context.session.special.is_none();
     if !alone && context.pipeline.pending() > 0 {
         return After::Drain;
     }
@@ -144,6 +146,7 @@ pub(super) fn reset(context: &mut Context<'_>) -> After {
         context.pipeline.mute = Mute::None;
     }
     context.session.resp = Resp::V2;
+    context.session.db = None;
     if let Some(about) = &mut context.session.about {
         about.name = Box::default();
         about.no_evict = false;

@@ -95,16 +95,33 @@ fn ping(context: &mut Context<'_>, args: &[&[u8]]) -> After {
     }
 }
 
+/// Requests before it go to another database, over other connections, and must not be overtaken.
 fn select(context: &mut Context<'_>, index: &[u8]) -> After {
     let wanted = std::str::from_utf8(index)
         .ok()
         .and_then(|text| text.parse::<i64>().ok());
-    let only = context.config.redis_db;
-    match wanted {
-        Some(wanted) if wanted == i64::from(only) => ok(context),
-        Some(_) => context.error(&format!(
-            "ERR DB index is out of range: this pool serves database {only} only"
-        )),
-        None => context.error("ERR value is not an integer or out of range"),
+    let Some(wanted) = wanted else {
+        return context.error("ERR value is not an integer or out of range");
+    };
+    let (own, most) = (context.config.redis_db, context.config.databases);
+    let db = match u16::try_from(wanted) {
+        _ if wanted == i64::from(own) => None,
+        Ok(db) if db < most => Some(db),
+        _ if most == 0 => {
+            return context.error(&format!(
+                "ERR DB index is out of range: this pool serves database {own} only"
+            ));
+        }
+        _ => return context.error("ERR DB index is out of range"),
+    };
+    if db != context.session.db {
+        if context.pipeline.pending() > 0 {
+            return After::Drain;
+        }
+        if !context.untie() {
+            return context.error("ERR SELECT cannot change the database while keys are watched");
+        }
+        context.session.db = db;
     }
+    ok(context)
 }

@@ -64,6 +64,7 @@ const BOOLEAN: &str = "true, false";
 pub(super) const NUMBER: &str = "0 to 2147483647";
 pub(super) const MILLISECONDS: &str = "0 to 2147483647; milliseconds, without a unit";
 pub(super) const NUMBER_NOT_ZERO: &str = "1 to 2147483647";
+pub(super) const DATABASES: &str = "0 to 65535";
 /// Between polls of a sentinel.
 pub(super) const POLL: &str = "100 to 60000; milliseconds, without a unit";
 /// For a sentinel to connect or to answer.

@@ -2,9 +2,13 @@
 
 use super::super::commands;
 use super::super::slow;
-use super::super::value::boolean;
-use super::{BOOLEAN, KEY, MILLISECONDS, NUMBER, NUMBER_NOT_ZERO, OptionDoc, Rule, SIZE};
+use super::super::value::{boolean, number};
+use super::{
+    BOOLEAN, DATABASES, KEY, MILLISECONDS, NUMBER, NUMBER_NOT_ZERO, OptionDoc, Rule, SIZE,
+};
 use super::{bytes, from_0, from_1, milliseconds};
+
+const DATABASES_MOST: u32 = 65535;
 
 pub(super) const OWN: &[OptionDoc] = &[
     OptionDoc {
@@ -46,6 +50,16 @@ pub(super) const OWN: &[OptionDoc] = &[
               are not read, above it the client is closed.",
         nutcracker: false,
         rule: Rule::Value(|s, v| bytes(v).map(|n| s.limits.client_output_limit = n)),
+        ..KEY
+    },
+    OptionDoc {
+        name: "databases",
+        default: Some("0"),
+        accepted: DATABASES,
+        doc: "Clients may SELECT the databases below this number, besides redis_db, in which they begin; \
+              the servers need as many.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| number(v, 0..=DATABASES_MOST).map(|n| s.databases = n as u16)),
         ..KEY
     },
     OptionDoc {
