@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::dedicated::{DEDICATED, Owner};
 use super::noscript::{NO_SCRIPT, Unknown};
 use super::slow::Meter;
-use super::{Call, Cause, Failure, Fate, Kind, Replies, Turn};
+use super::{Again, Call, Cause, Failure, Fate, Kind, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::handshake::repeatable;
 use crate::protocol::redis::reply::ReplyScanner;
@@ -355,7 +355,7 @@ impl Connection {
             return Verdict::ReadOn;
         }
         let request = || self.out.copy(from, (head.end - self.consumed) as usize);
-        if self.gated && whole && !head.call.repeated && is_refusal(error) {
+        if self.gated && whole && head.call.again == Again::May && is_refusal(error) {
             batch.bounced.push(Bounced {
                 entry: head,
                 request: request(),

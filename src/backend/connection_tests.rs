@@ -55,7 +55,7 @@ fn call(slot: u32) -> Call {
         began: 1,
         part: 0,
         write: false,
-        repeated: false,
+        again: Again::May,
     }
 }
 

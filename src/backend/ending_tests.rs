@@ -59,7 +59,7 @@ impl Fixture {
             began: 1,
             part: 0,
             write: true,
-            repeated: false,
+            again: Again::May,
         };
         (self.backends).send(id, call, b"PING\r\n", 0, &mut self.buffers);
         id

@@ -9,7 +9,7 @@ use super::connection::{Bounced, Connection, State};
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold};
 use super::stray::Stray;
-use super::{Cause, Fate, Kind, Replies, Turn};
+use super::{Again, Cause, Fate, Kind, Replies, Turn};
 use crate::buffer::BufferPool;
 use crate::config::SentinelConfig;
 use crate::topology::{Event, ServerId, Topology};
@@ -118,9 +118,19 @@ impl Backends {
         &mut self,
         (pool, server): (u16, u16),
         kind: Kind,
-        stray: Stray,
+        mut stray: Stray,
         turn: &mut Turn<'_, R>,
     ) {
+        if self.is_held(pool, server) {
+            let known = self.server(pool, server);
+            let cause = known.gates[kind.resp as usize].failure.clone();
+            let failure = known.failure(cause.unwrap_or(Cause::Refused));
+            let hasty = stray.split_off_hasty();
+            self.count_failed((pool, server), &failure, hasty.len());
+            for entry in hasty {
+                (turn.replies).fail(entry.call, &failure, Fate::NotSent, turn.buffers);
+            }
+        }
         if stray.is_empty() {
             return;
         }
@@ -172,7 +182,7 @@ impl Backends {
         let mut stray = Stray::default();
         for mut refused in bounced {
             if waits {
-                refused.entry.call.repeated = true;
+                refused.entry.call.again = Again::Was;
                 stray.repeats += 1;
                 stray.push(refused.entry, &refused.request);
             } else {

@@ -15,7 +15,7 @@ const CALL: Call = Call {
     began: 1,
     part: 0,
     write: false,
-    repeated: false,
+    again: Again::May,
 };
 
 /// The errors that calls ended with, and how many replies did.

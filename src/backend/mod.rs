@@ -60,8 +60,19 @@ pub struct Call {
     pub part: u16,
     /// The request may change data: if it is lost after it was sent, its effect is unknown.
     pub write: bool,
-    /// It was sent once already and is not sent a third time.
-    pub repeated: bool,
+    /// May it be sent once more?
+    pub again: Again,
+}
+
+/// What happens to a request that a server did not answer, or refused for what it is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It may be sent once more, and wait for that.
+    May,
+    /// It was sent once more already, and may wait, but is not sent a third time.
+    Was,
+    /// It fails: who asks wants to know who cannot answer now.
+    Not,
 }
 
 /// Where replies go. Each call ends in exactly one `reply` with `end`, or one `fail`.

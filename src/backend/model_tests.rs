@@ -267,7 +267,7 @@ impl World {
             began: 1,
             part: 0,
             write: self.ledger.calls.len().is_multiple_of(2),
-            repeated: false,
+            again: Again::May,
         };
         let mut request = Vec::new();
         write::array_header(&mut request, 2);

@@ -6,7 +6,7 @@
 //! error, and the server is told for the next time.
 
 use super::pool::Backends;
-use super::{Call, ConnectionId, Replies, Turn};
+use super::{Again, Call, ConnectionId, Replies, Turn};
 use crate::backend::connection::State;
 use crate::protocol::redis::command::{self, Policy, Script};
 use crate::protocol::redis::scan::{Body, RequestScanner, Scan, ScanLimits};
@@ -45,7 +45,7 @@ impl Call {
             slot: 0,
             began: us,
             write: false,
-            repeated: false,
+            again: Again::May,
             ..self
         }
     }

@@ -117,7 +117,7 @@ impl World {
             began: 1,
             part: 0,
             write: true,
-            repeated: false,
+            again: Again::May,
         };
         let request = format!("{client:02}{slot:06}");
         assert_eq!(request.len(), REQUEST);

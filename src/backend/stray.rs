@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::Again;
 use super::connection::{Connection, InFlight};
 use crate::buffer::BufferPool;
 
@@ -26,6 +27,26 @@ impl Stray {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Takes those out that do not wait.
+    pub fn split_off_hasty(&mut self) -> Vec<InFlight> {
+        let is_hasty = |entry: &InFlight| entry.call.again == Again::Not;
+        if !self.entries.iter().any(is_hasty) {
+            return Vec::new();
+        }
+        let all = std::mem::take(self);
+        self.repeats = all.repeats;
+        let (mut start, mut hasty) = (0, Vec::new());
+        for entry in all.entries {
+            let request = &all.bytes[start as usize..entry.end as usize];
+            start = entry.end;
+            match is_hasty(&entry) {
+                true => hasty.push(entry),
+                false => self.push(entry, request),
+            }
+        }
+        hasty
     }
 
     /// By the lane that is each client's own among `count`. A client keeps to one lane, so its requests stay
@@ -59,13 +80,15 @@ impl Connection {
             let request = &all[(start - base) as usize..(entry.end - base) as usize];
             start = entry.end;
             let sent = entry.end <= self.written;
-            let may_repeat = repeat_reads && !entry.call.write && !entry.call.repeated;
+            let may_repeat = repeat_reads && !entry.call.write && entry.call.again == Again::May;
             if sent && (begun || !may_repeat) {
                 lost.push(entry);
             } else {
                 stray.repeats += u64::from(sent);
                 let mut entry = entry;
-                entry.call.repeated |= sent;
+                if sent {
+                    entry.call.again = Again::Was;
+                }
                 stray.push(entry, request);
             }
             begun = false;

@@ -2,7 +2,7 @@
 //! (SCAN), or answered with what servers are asked (INFO, CONFIG GET).
 
 use super::context::{After, Context, Request};
-use crate::backend::{Call, ConnectionId, Failure};
+use crate::backend::{Again, Call, ConnectionId, Failure};
 use crate::protocol::redis::command::{Access, Command, Join, PLACEHOLDER, Script};
 use crate::protocol::redis::config_get::{self, ConfigRequest};
 use crate::protocol::redis::cursor::{self, Progress, ScanCursor};
@@ -86,12 +86,11 @@ impl Context<'_> {
     }
 
     /// Asks a server on the client's behalf: a request of ours, which changes nothing.
-    fn ask(&mut self, server: Result<u16, Failure>, (slot, part): (u32, u16), words: &[&[u8]]) {
+    fn ask(&mut self, server: Result<u16, Failure>, call: Call, words: &[&[u8]]) {
         let server = match server {
             Ok(server) => server,
-            Err(failure) => return self.fail_part(slot, part, &failure),
+            Err(failure) => return self.fail_part(call.slot, call.part, &failure),
         };
-        let call = self.call(slot, part, Access::Read);
         let mut request = self.buffers.take(0);
         write::array_header(&mut request, words.len());
         words
@@ -250,7 +249,9 @@ impl Context<'_> {
         );
         let slot = self.open_gather(Gather::info(request), asked.len());
         for (part, server) in (0u16..).zip(asked) {
-            self.ask(Ok(server), (slot, part), &words);
+            let mut call = self.call(slot, part, Access::Read);
+            call.again = Again::Not;
+            self.ask(Ok(server), call, &words);
         }
         After::Continue
     }
@@ -298,7 +299,8 @@ impl Context<'_> {
         }
         let slot = self.open_gather(Gather::config(request, asked.len()), asked.len());
         for (part, (name, server)) in (0u16..).zip(asked) {
-            self.ask(server, (slot, part), &[b"CONFIG", b"GET", name.as_bytes()]);
+            let call = self.call(slot, part, Access::Read);
+            self.ask(server, call, &[b"CONFIG", b"GET", name.as_bytes()]);
         }
         After::Continue
     }

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::context::{After, Context};
 use super::{Client, ClientId, Clients, Front, Now, Peer, State};
-use crate::backend::{Call, Replies};
+use crate::backend::{Again, Call, Replies};
 use crate::buffer::BufferPool;
 use crate::config::{Listen, PoolConfig};
 use crate::protocol::redis::Resp;
@@ -150,7 +150,7 @@ impl Desk {
             began: UNTIMED,
             part,
             write: true,
-            repeated: false,
+            again: Again::May,
         };
         let others = (0..workers).filter(|other| *other != worker);
         self.asked.extend(others.map(|to| Asked {

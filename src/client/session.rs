@@ -2,7 +2,7 @@
 
 use super::context::{After, Context, Part, Request, SHOWN_BYTES, shown};
 use super::local;
-use crate::backend::{Call, ConnectionId, Failure, Fate};
+use crate::backend::{Again, Call, ConnectionId, Failure, Fate};
 use crate::distribution::Distribution;
 use crate::protocol::redis::command::{
     self, Access, Class, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy, Transaction,
@@ -230,7 +230,7 @@ impl Context<'_> {
             began: self.now.us,
             part,
             write: access != Access::Read,
-            repeated: false,
+            again: Again::May,
         }
     }
 

@@ -8,7 +8,7 @@
 use super::context::{After, Context};
 use super::transaction::Transaction;
 use super::{ClientId, Front};
-use crate::backend::{Call, Change, ConnectionId, Owner};
+use crate::backend::{Again, Call, Change, ConnectionId, Owner};
 
 #[derive(Debug, Default)]
 pub(super) struct Special {
@@ -112,7 +112,7 @@ impl Context<'_> {
             began: self.now.us,
             part: 0,
             write,
-            repeated: false,
+            again: Again::May,
         };
         self.backends
             .send(connection, call, request, self.now.ms, self.buffers);

@@ -23,3 +23,4 @@ mod sentinels;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
+mod whole;
