@@ -292,6 +292,14 @@ fn scripts_are_known_to_all_workers_and_to_one_pool() {
         let reply = client.cmd(&["EVALSHA", &hash, "1", "k", "x"]);
         assert_eq!(reply, Value::bulks(&["k", "x"]));
     }
+    let Value::Bulk(info) = several[0].cmd(&["INFO", "nuthatch"]) else {
+        panic!("no INFO")
+    };
+    assert!(
+        info.windows(11).any(|found| found == b"clients:8\r\n"),
+        "{}",
+        info.escape_ascii()
+    );
     let mut other = Client::connect(beta);
     assert!(is_unknown(&other.cmd(&["EVALSHA", &hash, "1", "k", "x"])));
 }

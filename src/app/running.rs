@@ -96,6 +96,7 @@ impl Running {
             tracing::warn!("not all servers' names are resolved yet, starting without them");
         }
         let scripts = Arc::<Scripts>::default();
+        let all = stats.workers.clone();
         let mailboxes = Mailbox::for_all(stats.workers.len());
         let workers = stats.workers.iter().zip(mailboxes).map(|(stats, mailbox)| {
             Worker::spawn(WorkerOptions {
@@ -105,6 +106,7 @@ impl Running {
                 stats: Arc::clone(stats),
                 memory_limit: prepared.memory_per_worker,
                 scripts: Arc::clone(&scripts),
+                all_stats: all.clone(),
                 farewell: prepared.farewell,
             })
         });

@@ -98,6 +98,8 @@ pub struct Backends {
     pub(super) pools: Vec<Pool>,
     pub(super) connections: Slab<Connection>,
     pub(super) stats: Arc<WorkerStats>,
+    /// Those of all workers.
+    pub(super) workers: Vec<Arc<WorkerStats>>,
     /// Bytes of requests on all connections, sent ones that are not answered among them.
     pub(super) retained: usize,
     pub(super) max_retained: usize,
@@ -123,6 +125,7 @@ impl Backends {
             pools: topology.pools.iter().map(|pool| Pool::new(pool)).collect(),
             topology,
             connections: Slab::new(),
+            workers: vec![Arc::clone(&stats)],
             stats,
             retained: 0,
             max_retained,
@@ -137,9 +140,10 @@ impl Backends {
         }
     }
 
-    /// Takes the scripts of all workers for its own.
-    pub fn share_scripts(&mut self, scripts: Arc<Scripts>) {
+    /// Takes the scripts of all `workers` for its own.
+    pub fn share(&mut self, scripts: Arc<Scripts>, workers: Vec<Arc<WorkerStats>>) {
         self.scripts = ScriptMemory::new(scripts);
+        self.workers = workers;
     }
 
     pub fn topology(&self) -> &Arc<Topology> {

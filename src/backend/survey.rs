@@ -15,6 +15,15 @@ impl Backends {
         self.topology.pools[usize::from(pool)].live().collect()
     }
 
+    /// Clients of a pool, of all workers.
+    pub fn clients(&self, pool: u16) -> u64 {
+        let pools = self
+            .workers
+            .iter()
+            .map(|stats| &stats.pools[usize::from(pool)]);
+        pools.map(|pool| pool.client_connections.get()).sum()
+    }
+
     /// Would a request have to wait for the server to answer older ones, or for a master?
     pub fn is_late(&self, (pool, server): (u16, u16), resp: Resp, client: u32, now: u32) -> bool {
         let known = self.server(pool, server);

@@ -259,11 +259,13 @@ impl Context<'_> {
     /// The fields of INFO's section about the proxy.
     fn own_section(&self) -> String {
         format!(
-            "nuthatch_version:{}\r\npool:{}\r\nservers:{}\r\nlive_servers:{}\r\n",
+            "nuthatch_version:{}\r\npool:{}\r\nservers:{}\r\nlive_servers:{}\r\n\
+             clients:{}\r\n",
             env!("CARGO_PKG_VERSION"),
             self.config.name,
             self.config.live_count(),
             self.backends.live(self.pool).len(),
+            self.backends.clients(self.pool),
         )
     }
 

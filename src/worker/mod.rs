@@ -47,7 +47,9 @@ pub struct WorkerOptions {
     pub stats: Arc<WorkerStats>,
     /// Bytes this worker may hold in buffers.
     pub memory_limit: usize,
-    /// Of all workers.
+    /// Those of all workers.
+    pub all_stats: Vec<Arc<WorkerStats>>,
+    /// Likewise.
     pub scripts: Arc<Scripts>,
     /// How long clients of a removed pool may wait for the replies they are owed.
     pub farewell: Duration,
@@ -185,7 +187,7 @@ async fn serve(
     } = options.mailbox;
     let seed = std::process::id().wrapping_mul(0x9e37_79b9) ^ u32::from(place.worker);
     let mut front = Front::new(first, options.stats, options.memory_limit, place, seed);
-    front.backends().share_scripts(options.scripts);
+    front.backends().share(options.scripts, options.all_stats);
     let post = Post::new(place, workers);
     let shared = Shared::new(front, post, options.events, |shared, id| {
         tokio::task::spawn_local(backend::run(shared, id)).abort_handle()
