@@ -686,3 +686,39 @@ fn a_server_that_a_reload_brings_is_asked_too() {
     shards.proxy.signal(Signal::HUP);
     eventually("two servers", || client.cmd(&["DBSIZE"]) == Value::Int(0));
 }
+
+/// Each database by itself, of all servers.
+#[test]
+fn a_selected_database_is_that_of_all_servers() {
+    let shape = |pool: Pool| pool.set("databases", "4").set("allow_flush", "true");
+    let shards = Shards::start_with(3, shape, &[]);
+    for client in &mut clients(&shards) {
+        for server in 0..3 {
+            client.cmd(&["SET", shards.key(server, 0), "x"]);
+        }
+        assert_eq!(client.cmd(&["SELECT", "2"]), Value::ok());
+        assert_eq!(client.cmd(&["DBSIZE"]), Value::Int(0));
+        client.cmd(&["SET", shards.key(1, 1), "x"]);
+        assert_eq!(
+            client.cmd(&["KEYS", "*"]),
+            Value::bulks(&[shards.key(1, 1)])
+        );
+        let info = text(&client.cmd(&["INFO", "keyspace"]));
+        assert!(
+            field(&info, "db0").unwrap().starts_with("keys=3,"),
+            "{info}"
+        );
+        assert!(
+            field(&info, "db2").unwrap().starts_with("keys=1,"),
+            "{info}"
+        );
+        assert_eq!(
+            pairs(client.cmd(&["CONFIG", "GET", "databases"])),
+            [("databases".into(), "4".into())]
+        );
+        assert_eq!(client.cmd(&["FLUSHDB"]), Value::ok());
+        assert_eq!(client.cmd(&["SELECT", "0"]), Value::ok());
+        assert_eq!(client.cmd(&["DBSIZE"]), Value::Int(3));
+        assert_eq!(client.cmd(&["FLUSHALL"]), Value::ok());
+    }
+}

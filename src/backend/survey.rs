@@ -3,7 +3,6 @@
 use super::pool::{ASIDE, Backends, Hold, next_random};
 use super::scripts::ScriptMemory;
 use super::{Cause, ConnectionId, Failure, Kind};
-use crate::protocol::redis::Resp;
 
 /// A server that has left a request unanswered for so long, in milliseconds, is not asked for its INFO:
 /// those who ask wait for the answer before they do anything else.
@@ -25,15 +24,16 @@ impl Backends {
     }
 
     /// Would a request have to wait for the server to answer older ones, or for a master?
-    pub fn is_late(&self, (pool, server): (u16, u16), resp: Resp, client: u32, now: u32) -> bool {
+    pub fn is_late(&self, (pool, server): (u16, u16), now: u32) -> bool {
         let known = self.server(pool, server);
         if !matches!(known.hold, Hold::No | Hold::Renewal) {
             return true;
         }
-        let lanes = &known.lanes[resp as usize];
-        let lane: Option<ConnectionId> = lanes[client as usize % lanes.len()];
-        let oldest = lane.and_then(|id| self.connections[id as usize].fifo.front());
-        oldest.is_some_and(|oldest| now.wrapping_sub(oldest.since) >= LATE)
+        let lanes = known.lanes.iter().flatten().flatten();
+        lanes.chain(&known.others).any(|id| {
+            let oldest = self.connections[*id as usize].fifo.front();
+            oldest.is_some_and(|oldest| now.wrapping_sub(oldest.since) >= LATE)
+        })
     }
 
     /// A connection for one request that must not wait behind others, as it is to end what they wait for. It

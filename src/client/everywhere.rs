@@ -217,10 +217,7 @@ impl Context<'_> {
         let live = self.backends.live(self.pool);
         let at = |server| (self.pool, server);
         let (asked, skipped): (Vec<u16>, Vec<u16>) = all.into_iter().partition(|server| {
-            live.contains(server)
-                && !self
-                    .backends
-                    .is_late(at(*server), self.session.resp, self.client, self.now.ms)
+            live.contains(server) && !self.backends.is_late(at(*server), self.now.ms)
         });
         let section = |bytes: &[u8]| {
             let cut = &bytes[..bytes.len().min(SECTION_BYTES)];
@@ -269,6 +266,11 @@ impl Context<'_> {
         )
     }
 
+    /// How many databases there seem to be to whoever selects them by their numbers.
+    fn databases(&self) -> u32 {
+        (self.config.redis_db + 1).max(self.config.databases.into())
+    }
+
     /// `CONFIG GET pattern [pattern ...]`
     pub(super) fn config_get(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
         if bytes.len() > LONGEST_CONFIG_GET {
@@ -280,7 +282,7 @@ impl Context<'_> {
         for name in config_get::shown(patterns) {
             match name {
                 "cluster-enabled" => own.push((name, "no".to_owned())),
-                "databases" => own.push((name, (self.config.redis_db + 1).to_string())),
+                "databases" => own.push((name, self.databases().to_string())),
                 // The clients' connections are the proxy's, which closes none for being idle.
                 "timeout" => own.push((name, "0".to_owned())),
                 config_get::MAXMEMORY => {
