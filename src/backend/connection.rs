@@ -292,24 +292,26 @@ impl Connection {
             if head.end > self.written {
                 return Err(unasked(bytes));
             }
-            let verdict = match bytes {
-                [b'-', ..] if !self.begun => {
-                    let from = (self.consumed - base) as usize;
-                    self.judge_error(head, (bytes, piece.end), rest.len(), from, batch)
+            let mut hand_on = true;
+            if !self.begun && bytes.first() == Some(&b'-') {
+                let from = (self.consumed - base) as usize;
+                match self.judge_error(head, (bytes, piece.end), rest.len(), from, batch) {
+                    Verdict::HandOn => {}
+                    Verdict::ReadOn => {
+                        self.scanner = ReplyScanner::default();
+                        break;
+                    }
+                    Verdict::Bounced => {
+                        self.pop(head);
+                        at += piece.len;
+                        continue;
+                    }
+                    Verdict::Kept => hand_on = false,
+                    Verdict::Instead(failure) => {
+                        (turn.replies).fail(head.call, &failure, Fate::NotSent, turn.buffers);
+                        hand_on = false;
+                    }
                 }
-                _ => Verdict::HandOn,
-            };
-            match verdict {
-                Verdict::ReadOn => {
-                    self.scanner = ReplyScanner::default();
-                    break;
-                }
-                Verdict::Bounced => {
-                    self.pop(head);
-                    at += piece.len;
-                    continue;
-                }
-                _ => {}
             }
             batch.bytes += piece.len as u64;
             at += piece.len;
@@ -317,12 +319,8 @@ impl Connection {
             if bytes.is_empty() {
                 break;
             }
-            match verdict {
-                Verdict::Kept => {}
-                Verdict::Instead(failure) => {
-                    (turn.replies).fail(head.call, &failure, Fate::NotSent, turn.buffers);
-                }
-                _ => (turn.replies).reply(head.call, bytes, piece.end, turn.buffers),
+            if hand_on {
+                (turn.replies).reply(head.call, bytes, piece.end, turn.buffers);
             }
             self.begun = true;
             if !piece.end {
