@@ -102,3 +102,48 @@ pub(super) fn receive(shared: &Rc<Shared>, mail: Mail) {
     }
     shared.kick();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::client::{Front, Now, Peer};
+    use crate::stats::WorkerStats;
+    use crate::topology::Topology;
+
+    /// What a client of the first of two workers asks the other.
+    fn questions(mailbox: &Mailbox) -> Vec<Asked> {
+        let yaml = "p:\n  listen: 127.0.0.1:1\n  redis: true\n  servers: ['127.0.0.1:2:1']\n";
+        let config = crate::config::parse(yaml, "f").unwrap().config;
+        let topology = Arc::new(Topology::initial(&config));
+        let stats = Arc::new(WorkerStats::new(&[1]));
+        let mut front = Front::new(topology, stats, 1 << 30, mailbox.place, 1);
+        let now = Now::new(0);
+        let client = front.open(0, Peer::Unix, now);
+        front.handle_input(client, b"CLIENT KILL ID 7\r\n", now);
+        front.take_asked()
+    }
+
+    #[test]
+    fn a_worker_that_ends_has_nobody_and_says_so() {
+        let mut boxes = Mailbox::for_all(2);
+        let (second, mut first) = (boxes.pop().unwrap(), boxes.pop().unwrap());
+        let post = Post::new(first.place, first.workers.clone());
+        let asked = questions(&first);
+        let call = asked[0].call;
+        post.send(asked);
+        assert!(first.incoming.try_recv().is_err(), "it is not answered yet");
+        // With a question that it has not seen.
+        drop(second);
+        // And with one that comes too late.
+        post.send(questions(&first));
+        for _ in 0..2 {
+            let Ok(Mail::Answer(back, reply)) = first.incoming.try_recv() else {
+                panic!("no answer")
+            };
+            assert_eq!((back, &reply[..]), (call, &b":0\r\n"[..]));
+        }
+        assert!(first.incoming.try_recv().is_err(), "one answer for each");
+    }
+}
