@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Peer;
 use super::about::About;
 use super::pipeline::Pipeline;
-use super::roster::Desk;
+use super::roster::Question;
 use super::special::Special;
 use super::time::{Now, Timing};
 use crate::backend::{Backends, ConnectionId, Failure, Fate, Kind};
@@ -99,6 +99,8 @@ pub(super) struct Scratch {
     pub parts: Vec<Part>,
     /// Per server of the pool its part; `NO_PART` = none.
     pub part_of: Vec<u16>,
+    /// What the request that is being handled asks about clients.
+    pub question: Option<Question>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +125,6 @@ pub(super) struct Context<'a> {
     /// What the request turned out to be.
     pub class: Class,
     pub command: Option<&'static Command>,
-    pub desk: &'a mut Desk,
     pub timing: &'a mut Timing,
 }
 

@@ -52,7 +52,7 @@ pub struct Front {
     pub(super) clients: Clients,
     pub(super) backends: Backends,
     pub(super) buffers: BufferPool,
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     pub(super) configs: Vec<Arc<PoolConfig>>,
     /// RESP form of an inline request.
     inline: Vec<u8>,
@@ -327,7 +327,6 @@ impl Front {
                 now,
                 class: Class::Unknown,
                 command,
-                desk: &mut self.desk,
                 timing,
                 backends: &mut self.backends,
                 buffers: &mut self.buffers,
@@ -361,26 +360,30 @@ impl Front {
                     After::Skip
                 }
             };
-            if matches!(after, After::Continue | After::Close | After::Ask) {
-                taken += 1;
-                stats.commands[context.class as usize].add(1);
-                command = context.command;
-            }
             match after {
-                After::Continue => client.pipeline.end_request(),
-                After::Skip => {}
-                After::Close => client.state = State::Closing,
-                After::Ask => {
-                    // Whoever has many questions lets others have their turn in between.
-                    client.pause = Pause::Drain;
-                    asks = true;
-                    break;
-                }
+                After::Skip => continue,
                 After::Drain => {
                     client.pause = Pause::Drain;
                     break;
                 }
+                After::Continue | After::Close | After::Ask => {}
             }
+            taken += 1;
+            stats.commands[context.class as usize].add(1);
+            command = context.command;
+            if after == After::Continue {
+                client.pipeline.end_request();
+                continue;
+            }
+            match after {
+                After::Ask => {
+                    // Whoever has many questions lets others have their turn in between.
+                    client.pause = Pause::Drain;
+                    asks = true;
+                }
+                _ => client.state = State::Closing,
+            }
+            break;
         }
         client.last = command;
         if last > 0 {

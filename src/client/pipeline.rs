@@ -133,25 +133,26 @@ impl Pipeline {
     #[inline]
     fn push(&mut self, slot: Slot) -> u32 {
         let number = self.head.wrapping_add(self.slots.len() as u32);
-        self.slots.push_back(match self.mute {
-            Mute::None => slot,
-            _ => self.unless_mute(slot),
-        });
+        self.slots.push_back(slot);
+        if self.mute != Mute::None {
+            self.mute_last();
+        }
         number
     }
 
-    /// The slot for a client that may not want the reply.
+    /// The client may not want the reply in the last slot, which was opened just now.
     #[cold]
-    fn unless_mute(&self, slot: Slot) -> Slot {
-        match slot {
-            slot if self.mute == Mute::Next => slot,
-            Slot::Gather { began, gather } => Slot::Mute {
-                began,
-                left: gather.open(),
-            },
-            Slot::Waiting { began } => Slot::Mute { began, left: 1 },
-            other => other,
-        }
+    fn mute_last(&mut self) {
+        let last = self.slots.back_mut().filter(|_| self.mute != Mute::Next);
+        let Some(slot) = last else {
+            return;
+        };
+        let (began, left) = match slot {
+            Slot::Waiting { began } => (*began, 1),
+            Slot::Gather { began, gather } => (*began, gather.open()),
+            _ => return,
+        };
+        *slot = Slot::Mute { began, left };
     }
 
     /// A request has been handled: whatever was said about the reply to it and the next one moves on.

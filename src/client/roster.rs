@@ -110,9 +110,7 @@ pub struct Asked {
 /// Which worker this is, and the questions it has for others.
 #[derive(Debug)]
 pub(super) struct Desk {
-    pub place: Place,
-    /// That of the request being handled.
-    question: Option<Question>,
+    place: Place,
     asked: Vec<Asked>,
 }
 
@@ -120,7 +118,6 @@ impl Desk {
     pub fn new(place: Place) -> Desk {
         Desk {
             place,
-            question: None,
             asked: Vec::new(),
         }
     }
@@ -355,7 +352,7 @@ impl Context<'_> {
     /// Has a question answered by all workers. Nothing is taken from the client until it is answered: what
     /// others say is not counted before it is here.
     pub(super) fn ask_workers(&mut self, question: Question) -> After {
-        self.desk.question = Some(question);
+        self.scratch.question = Some(question);
         After::Ask
     }
 }
@@ -364,7 +361,7 @@ impl Front {
     /// Asks what the client's request was about.
     #[cold]
     pub(super) fn ask(&mut self, id: ClientId, now: Now) {
-        let Some(question) = self.desk.question.take() else {
+        let Some(question) = self.scratch.question.take() else {
             return;
         };
         let own = self.answer(&question, now);
