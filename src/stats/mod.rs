@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use histogram::Histogram;
 
 /// Kinds of commands that are counted apart, by the numbers that the command table gives them.
-pub const COMMAND_CLASSES: usize = 18;
+pub const COMMAND_CLASSES: usize = 19;
 
 /// A number with a single writer and any number of readers.
 #[derive(Debug, Default)]

@@ -165,14 +165,19 @@ pub const POOL: &[PoolMetric] = &[
         |pool| &pool.commands[15],
     ),
     workers(
+        "commands_learned",
+        "# requests of commands that only servers told of, see learn_commands",
+        |pool| &pool.commands[16],
+    ),
+    workers(
         "commands_refused",
         "# requests of commands that are not offered",
-        |pool| &pool.commands[16],
+        |pool| &pool.commands[17],
     ),
     workers(
         "commands_unknown",
         "# requests of commands that Redis does not know",
-        |pool| &pool.commands[17],
+        |pool| &pool.commands[18],
     ),
     workers(
         "requests_denied",

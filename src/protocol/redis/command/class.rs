@@ -28,6 +28,8 @@ pub enum Class {
     Connection,
     /// About servers, such as TIME.
     Server,
+    /// Not in the table: a server told of it.
+    Learned,
     /// Known and not offered.
     Refused,
     /// No command of Redis.
@@ -35,7 +37,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 18] = [
+    pub const ALL: [Class; 19] = [
         Class::Generic,
         Class::String,
         Class::Bitmap,
@@ -52,6 +54,7 @@ impl Class {
         Class::Scripting,
         Class::Connection,
         Class::Server,
+        Class::Learned,
         Class::Refused,
         Class::Unknown,
     ];
@@ -75,6 +78,7 @@ impl Class {
             Class::Scripting => "scripting",
             Class::Connection => "connection",
             Class::Server => "server",
+            Class::Learned => "learned",
             Class::Refused => "refused",
             Class::Unknown => "unknown",
         }
@@ -145,10 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn every_class_but_unknown_has_commands() {
+    fn every_class_of_the_table_has_commands() {
         for class in Class::ALL {
             let known = all().iter().any(|command| command.class == class);
-            assert_eq!(known, class != Class::Unknown, "{class:?}");
+            let of_table = !matches!(class, Class::Learned | Class::Unknown);
+            assert_eq!(known, of_table, "{class:?}");
         }
     }
 

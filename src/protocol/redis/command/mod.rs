@@ -9,15 +9,19 @@ mod category;
 mod class;
 mod index;
 mod keys;
+mod learned;
 mod page;
 mod positions;
 mod table;
+mod told;
 
 pub use category::Category;
 pub use class::Class;
 pub use keys::{Keys, Store};
+pub use learned::{Learned, Vocabulary};
 pub use page::page;
 pub use positions::{KeyPositions, KeysError};
+pub use told::{Course, Told, ToldError};
 
 /// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice, and every script
 /// without keys.
@@ -225,16 +229,19 @@ pub fn all() -> &'static [Command] {
 
 /// Whatever can be named: the commands, each followed by its subcommands.
 pub fn every() -> impl Iterator<Item = &'static Command> {
-    all().iter().flat_map(|command| {
-        let below = match command.policy {
-            Policy::Container(below) => below,
-            _ => &[],
-        };
-        std::iter::once(command).chain(below)
-    })
+    all().iter().flat_map(Command::and_below)
 }
 
 impl Command {
+    /// The command, followed by its subcommands.
+    fn and_below(&'static self) -> impl Iterator<Item = &'static Command> {
+        let below = match self.policy {
+            Policy::Container(below) => below,
+            _ => &[],
+        };
+        std::iter::once(self).chain(below)
+    }
+
     /// The command itself, or if it is a container, the subcommand that `word`, the request's second
     /// argument, names in any ASCII case; `None` if it has no such subcommand.
     ///
