@@ -130,6 +130,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
         server_retry_timeout: RETRY,
         server_failure_limit: 2,
         slow_requests: SlowRequests::default(),
+        learn_commands: false,
         commands: CommandRules::default(),
         limits: Limits {
             max_request_bytes: 1 << 29,

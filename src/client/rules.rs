@@ -22,7 +22,10 @@ impl Context<'_> {
     ) -> After {
         let bytes = request.bytes();
         let (command, renamed) = match rules.find(frame.arg(bytes, 0)) {
-            Found::Unknown => return self.unknown(bytes, frame),
+            Found::Unknown => match self.learned(frame.arg(bytes, 0)) {
+                Some(command) => (command, false),
+                None => return self.unknown(bytes, frame),
+            },
             Found::Known(command) => (command, false),
             Found::Renamed(command) => (command, true),
         };

@@ -34,8 +34,22 @@ impl Context<'_> {
         }
         match command::lookup(frame.arg(request.bytes(), 0)) {
             Some(command) => self.handle_as(command, request, frame),
+            None => self.handle_learned(request, frame),
+        }
+    }
+
+    /// The table does not have the request's command. A server may have told of it.
+    #[cold]
+    fn handle_learned(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
+        match self.learned(frame.arg(request.bytes(), 0)) {
+            Some(command) => self.handle_as(command, request, frame),
             None => self.unknown(request.bytes(), frame),
         }
+    }
+
+    pub(super) fn learned(&self, name: &[u8]) -> Option<&'static Command> {
+        let pool = &self.backends.topology().pools[usize::from(self.pool)];
+        pool.learned.find(name)
     }
 
     /// The request's command is, or is within, `command`.

@@ -73,13 +73,12 @@ impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (argc, args) = arguments(self.request);
         // Not `lookup`: with one caller only it becomes part of it, which requests notice.
-        let is_meant = |command: &&Command| {
-            let name = args.first().copied().unwrap_or_default();
-            command.name.as_bytes().eq_ignore_ascii_case(name)
-        };
-        let named = command::all().iter().find(is_meant);
+        let name = args.first().copied().unwrap_or_default();
+        let is_meant = |command: &&Command| command.name.as_bytes().eq_ignore_ascii_case(name);
+        let listed = command::all().iter().find(is_meant);
+        let named = listed.or_else(|| self.pool.learned.find(name));
         let found = named.and_then(|command| command.resolve(args.get(1).copied()));
-        // Only commands of the table are sent to servers.
+        // Only known commands are sent to servers; what was learned may be forgotten since.
         let Some(command) = found else {
             return f.write_str("unknown command");
         };

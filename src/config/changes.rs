@@ -243,6 +243,7 @@ const SETTINGS: &[Setting] = &[
     plain("slow_request_key", |p| {
         p.slow_requests.key.name().to_owned()
     }),
+    plain("learn_commands", |p| p.learn_commands.to_string()),
     plain("allow_flush", |p| p.allow_flush.to_string()),
     plain("deny_commands", |p| list(p.commands.deny.iter().cloned())),
     plain("allow_commands", |p| match &p.commands.allow[..] {

@@ -93,6 +93,7 @@ const ONE_BY_ONE: &[(&str, &str)] = &[
     ),
     ("slow_request_time: 9", "slow_request_time 0 ms -> 9 ms"),
     ("slow_request_key: none", "slow_request_key hash -> none"),
+    ("learn_commands: true", "learn_commands false -> true"),
     ("allow_flush: true", "allow_flush false -> true"),
     ("deny_commands: [keys]", "deny_commands none -> [keys]"),
     (

@@ -12,7 +12,7 @@ use super::error::{near_miss, quoted};
 use super::file::{Node, Value};
 use super::sentinel::Mistake;
 use super::value;
-use crate::protocol::redis::command::{self, Category, Command};
+use crate::protocol::redis::command::{self, Category, Class, Command};
 
 pub(super) const LIST_ACCEPTED: &str = "names such as get, sub-commands such as config|set, and Redis' \
                                         ACL categories such as \"@admin\", in quotes";
@@ -41,6 +41,9 @@ pub struct Rules {
     denied: HashMap<&'static str, Denial>,
     /// New names in lower case, and old ones that mean nothing any more.
     names: HashMap<Box<[u8]>, Option<&'static Command>>,
+    /// The lists, for commands that are learned later.
+    deny: Box<[String]>,
+    allow: Box<[String]>,
 }
 
 /// Why a command is not allowed.
@@ -93,13 +96,10 @@ impl fmt::Debug for Rules {
 
 impl Rules {
     fn new(deny: &[String], allow: &[String], rename: &[(String, Option<Secret>)]) -> Rules {
-        let selects = |words: &[String], command| words.iter().any(|word| selects(word, command));
         let mut denied = HashMap::new();
         for command in command::every().filter(|command| !is_always_allowed(command.name)) {
-            if selects(deny, command) {
-                denied.insert(command.name, Denial::Denied);
-            } else if !allow.is_empty() && !selects(allow, command) {
-                denied.insert(command.name, Denial::NotAllowed);
+            if let Some(denial) = judge(deny, allow, command) {
+                denied.insert(command.name, denial);
             }
         }
         let mut names = HashMap::new();
@@ -110,7 +110,12 @@ impl Rules {
                 names.insert(new.to_ascii_lowercase().into_bytes().into(), command);
             }
         }
-        Rules { denied, names }
+        Rules {
+            denied,
+            names,
+            deny: deny.into(),
+            allow: allow.into(),
+        }
     }
 
     /// The command of this name.
@@ -134,7 +139,21 @@ impl Rules {
 
     /// Why this command is refused, if it is.
     pub fn denial(&self, command: &Command) -> Option<Denial> {
-        self.denied.get(command.name).copied()
+        match command.class {
+            Class::Learned => judge(&self.deny, &self.allow, command),
+            _ => self.denied.get(command.name).copied(),
+        }
+    }
+}
+
+fn judge(deny: &[String], allow: &[String], command: &Command) -> Option<Denial> {
+    let selects = |words: &[String]| words.iter().any(|word| selects(word, command));
+    if selects(deny) {
+        Some(Denial::Denied)
+    } else if !allow.is_empty() && !selects(allow) {
+        Some(Denial::NotAllowed)
+    } else {
+        None
     }
 }
 
@@ -220,6 +239,8 @@ fn unknown(word: &str) -> Option<String> {
             (what, meant)
         }
         None if command::every().any(|command| command.name == word) => return None,
+        // Perhaps one that a pool learns.
+        None if is_of_unknown_module(word) => return None,
         None => (
             format!(
                 "{} is no command of Redis; accepted: {LIST_ACCEPTED}",
@@ -229,6 +250,19 @@ fn unknown(word: &str) -> Option<String> {
         ),
     };
     Some(asked(what, meant))
+}
+
+/// Names of modules' commands have a dot, Redis' own have none.
+fn is_of_unknown_module(word: &str) -> bool {
+    let Some((module, name)) = word.split_once('.') else {
+        return false;
+    };
+    let is_known = |command: &Command| {
+        let rest = command.name.strip_prefix(module);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let is_name = !name.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic());
+    is_name && !command::every().any(is_known)
 }
 
 fn near_command(word: &str) -> Option<String> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::redis::command::{Access, Course, Told, Vocabulary};
 
 fn rules(deny: &[&str], allow: &[&str], rename: &[(&str, &str)]) -> CommandRules {
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
@@ -45,6 +46,49 @@ fn lists_name_commands_sub_commands_and_categories() {
         let expected = denied.then_some(Denial::Denied);
         assert_eq!(denial(&denies, name), expected, "{name}");
     }
+}
+
+#[test]
+fn lists_may_name_commands_of_modules_that_are_not_known() {
+    for (word, accepted) in [
+        ("words.get", true),
+        ("words.get|part", true),
+        ("json.get", true),
+        ("json.gett", false),
+        ("words.", false),
+        ("wo rds.get", false),
+        ("words", false),
+    ] {
+        assert_eq!(unknown(word).is_none(), accepted, "{word}");
+    }
+}
+
+#[test]
+fn learned_commands_are_judged_by_the_lists() {
+    let told = |name: &str, access| Told {
+        name: name.to_owned(),
+        arity: 2,
+        access,
+        course: Course::Keys {
+            first: 1,
+            last: 1,
+            step: 1,
+        },
+    };
+    let told = [told("w.get", Access::Read), told("w.set", Access::Write)];
+    let learned = Vocabulary::default().join([&told[..]]);
+    let denials = |deny: &[&str], allow: &[&str]| {
+        let rules = rules(deny, allow, &[]);
+        let rules = rules.rules().expect("there are some");
+        [&b"w.get"[..], b"W.SET"].map(|name| rules.denial(learned.find(name).expect("it was told")))
+    };
+    let (denied, not_allowed) = (Some(Denial::Denied), Some(Denial::NotAllowed));
+    assert_eq!(denials(&["get"], &[]), [None, None]);
+    assert_eq!(denials(&["w.set"], &[]), [None, denied]);
+    assert_eq!(denials(&["@read"], &[]), [denied, None]);
+    assert_eq!(denials(&[], &["get"]), [not_allowed, not_allowed]);
+    assert_eq!(denials(&[], &["w.get", "@string"]), [None, not_allowed]);
+    assert_eq!(denials(&["@write"], &["@all"]), [None, denied]);
 }
 
 #[test]

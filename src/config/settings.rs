@@ -32,6 +32,7 @@ pub(super) struct Settings {
     pub proxy_protocol: bool,
     pub allow_flush: bool,
     pub slow_requests: SlowRequests,
+    pub learn_commands: bool,
     pub deny_commands: Vec<String>,
     pub allow_commands: Vec<String>,
     pub rename_commands: Vec<(String, Option<Secret>)>,
@@ -62,6 +63,7 @@ impl Default for Settings {
             proxy_protocol: false,
             allow_flush: false,
             slow_requests: SlowRequests::default(),
+            learn_commands: false,
             deny_commands: Vec::new(),
             allow_commands: Vec::new(),
             rename_commands: Vec::new(),
@@ -102,6 +104,7 @@ impl Settings {
             proxy_protocol: self.proxy_protocol,
             allow_flush: self.allow_flush,
             slow_requests: self.slow_requests,
+            learn_commands: self.learn_commands,
             commands: CommandRules::new(
                 self.deny_commands,
                 self.allow_commands,

@@ -94,6 +94,7 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
         "proxy_protocol" => pool.proxy_protocol.into(),
         "slow_request_time" => millis(pool.slow_requests.time.unwrap_or_default()),
         "slow_request_key" => pool.slow_requests.key.name().into(),
+        "learn_commands" => pool.learn_commands.into(),
         "allow_flush" => pool.allow_flush.into(),
         "deny_commands" => words(&pool.commands.deny),
         "allow_commands" => words(&pool.commands.allow),

@@ -25,7 +25,14 @@ pub(super) fn next_pool(before: &Pool, config: &Arc<PoolConfig>) -> Pool {
         Some(old) => next_server(&before.config, old, config, slot),
         None => Server::new(config, server),
     });
-    Pool::with(config, servers.collect())
+    Pool {
+        // Until the servers are asked again.
+        learned: match config.learn_commands {
+            true => Arc::clone(&before.learned),
+            false => Arc::default(),
+        },
+        ..Pool::with(config, servers.collect())
+    }
 }
 
 fn next_server(old_pool: &PoolConfig, old: &Server, pool: &PoolConfig, slot: usize) -> Server {

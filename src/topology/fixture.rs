@@ -40,6 +40,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
         server_retry_timeout: Duration::from_secs(30),
         server_failure_limit: 2,
         slow_requests: SlowRequests::default(),
+        learn_commands: false,
         commands: CommandRules::default(),
         limits: Limits {
             max_request_bytes: 1 << 29,

@@ -1,10 +1,11 @@
 //! The immutable, numbered snapshot pool -> server -> endpoint, and how it comes about.
 //!
 //! `route.rs` finds a key's server. `eject.rs` decides who leaves the ring and returns, `resolve.rs`
-//! when a host name is looked up and which of its addresses serves (both machines), `publish.rs` applies
-//! their [`Update`]s in order. `task.rs` is the only writer: it feeds the machines, probes ejected
-//! servers (`task/probe.rs`), asks the resolver, takes other configurations over (`task/reload.rs`), and hands
-//! each new snapshot to the workers. `task/recovery.rs` probes what fails and nobody asks for any more.
+//! when a host name is looked up and which of its addresses serves, `learn.rs` whose commands are asked for
+//! (all machines), `publish.rs` applies their [`Update`]s in order. `task.rs` is the only writer: it feeds the
+//! machines, probes ejected servers (`task/probe.rs`), asks the resolver, asks servers for their commands
+//! (`task/learn.rs`), takes other configurations over (`task/reload.rs`), and hands each new snapshot to the
+//! workers. `task/recovery.rs` probes what fails and nobody asks for any more.
 //!
 //! ```text
 //! workers --Event--> eject ---+
@@ -22,6 +23,7 @@
 pub mod configure;
 pub mod eject;
 pub mod health;
+pub mod learn;
 pub mod page;
 pub mod publish;
 pub mod resolve;
@@ -42,6 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::config::{Address, Config, PoolConfig, ServerConfig};
 use crate::distribution::{Member, Ring};
+use crate::protocol::redis::command::Learned;
 
 pub use publish::Update;
 
@@ -64,6 +67,8 @@ pub struct Pool {
     pub(crate) ring: Ring,
     /// The one that is configured, if it is the only one.
     only: Option<u16>,
+    /// The commands that servers told of, if the pool learns them.
+    pub learned: Arc<Learned>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +151,7 @@ impl Pool {
             },
             config: Arc::clone(config),
             servers,
+            learned: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Endpoint, Pool, Server, ServerId, Topology, configure, live_ring};
 use crate::config::Config;
+use crate::protocol::redis::command::Learned;
 
 /// A change of one server. Whatever moves a key or an address, from whatever source, is one of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,26 @@ impl Publisher {
         self.publish(pools, updates)
     }
 
+    /// The snapshot in which the pool in slot `pool` has these commands, one version later; `None` if it has
+    /// them, or is no pool.
+    pub fn learn(&mut self, pool: u16, learned: &Arc<Learned>) -> Option<Arc<Topology>> {
+        let mut pools = self.current.pools.clone();
+        let pool = pools.get_mut(usize::from(pool))?;
+        if pool.learned == *learned {
+            return None;
+        }
+        Arc::make_mut(pool).learned = Arc::clone(learned);
+        Some(self.replace(pools))
+    }
+
+    fn replace(&mut self, pools: Vec<Arc<Pool>>) -> Arc<Topology> {
+        self.current = Arc::new(Topology {
+            version: self.current.version + 1,
+            pools,
+        });
+        Arc::clone(&self.current)
+    }
+
     fn publish(
         &mut self,
         mut pools: Vec<Arc<Pool>>,
@@ -103,13 +124,7 @@ impl Publisher {
                 pool.ring = live_ring(&pool.config, &pool.servers);
             }
         }
-        changed.then(|| {
-            self.current = Arc::new(Topology {
-                version: self.current.version + 1,
-                pools,
-            });
-            Arc::clone(&self.current)
-        })
+        changed.then(|| self.replace(pools))
     }
 }
 

@@ -4,6 +4,7 @@
 //! `task/reload.rs` takes another configuration in, `task/probe.rs` asks servers how they are,
 //! `task/recovery.rs` those that fail.
 
+mod learn;
 mod probe;
 mod recovery;
 mod reload;
@@ -22,14 +23,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::eject::{self, Ejection};
+use super::learn::{self as learning, Learning};
 use super::page::{self, Moment, Page, Watched};
 use super::publish::{Publisher, Update};
 use super::resolve::{self, Resolver};
 use super::sentinel::task::{Decision, WatcherId, Watchers};
-use super::{Event, ServerId, Topology, sentinel};
+use super::{Endpoint, Event, ServerId, Topology, sentinel};
 use crate::config::{Config, Current, PoolConfig, ServerConfig};
 use crate::log::CHANGE;
+use crate::protocol::redis::command::Told;
 use crate::stats::{ControlStats, Stats};
+use learn::LearnError;
 use probe::{ProbeError, probe};
 use reload::Reload;
 
@@ -107,6 +111,7 @@ pub fn spawn(config: &Config, stats: Arc<ControlStats>) -> TopologyHandle {
         reloads: reloads_receiver,
         ejection: Ejection::new(config),
         resolver: Resolver::new(config, now()),
+        learning: Learning::new(config, now()),
         jobs: JoinSet::new(),
         watchers,
         decided,
@@ -138,7 +143,8 @@ struct TopologyTask {
     reloads: mpsc::UnboundedReceiver<Reload>,
     ejection: Ejection,
     resolver: Resolver,
-    /// At most one probe per server and one lookup per name; aborted with the task.
+    learning: Learning,
+    /// At most one probe and one question per server and one lookup per name; aborted with the task.
     jobs: JoinSet<Outcome>,
     /// End with the task.
     watchers: Watchers,
@@ -151,6 +157,7 @@ struct TopologyTask {
 /// What a job came to.
 enum Outcome {
     Probed(ServerId, Result<(), ProbeError>),
+    Asked(ServerId, Result<Vec<Told>, LearnError>),
     LookedUp(Arc<str>, io::Result<Vec<SocketAddr>>),
 }
 
@@ -159,7 +166,11 @@ impl TopologyTask {
         let mut batch = Vec::new();
         loop {
             self.drive_machines();
-            let timeouts = [self.ejection.poll_timeout(), self.resolver.poll_timeout()];
+            let timeouts = [
+                self.ejection.poll_timeout(),
+                self.resolver.poll_timeout(),
+                self.learning.poll_timeout(),
+            ];
             let deadline = timeouts.into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -219,6 +230,10 @@ impl TopologyTask {
                 let answer = answer.map_err(|error| error.to_string());
                 self.resolver.handle_answer(&host, answer, now());
             }
+            Outcome::Asked(id, answer) => {
+                let answer = answer.map_err(|error| error.to_string());
+                self.learning.handle_answer(id, answer, now());
+            }
             Outcome::Probed(id, result) => {
                 if let Err(error) = &result {
                     let (pool, server) = self.configured(id);
@@ -236,9 +251,35 @@ impl TopologyTask {
         for id in probes {
             self.start_probe(id);
         }
+        self.drive_learning();
         if self.resolver.all_attempted() {
             self.attempted
                 .send_if_modified(|attempted| !std::mem::replace(attempted, true));
+        }
+    }
+
+    fn drive_learning(&mut self) {
+        while let Some(action) = self.learning.poll_action(now()) {
+            match action {
+                learning::Action::Ask(id) if !self.is_somewhere(id) => {
+                    self.learning.handle_nowhere(id, now());
+                }
+                learning::Action::Ask(id) => {
+                    self.start_job(id, |id, endpoint, config| async move {
+                        Outcome::Asked(id, learn::ask(&endpoint, &config).await)
+                    })
+                }
+                learning::Action::Publish(pool, learned) => {
+                    if let Some(topology) = self.publisher.learn(pool, &learned) {
+                        learn::tell(&topology.pools[usize::from(pool)].config, &learned);
+                        self.tell(topology);
+                    }
+                }
+                learning::Action::Failing(id, reason) => {
+                    let (pool, server) = self.configured(id);
+                    learn::tell_failure(pool, server, &reason);
+                }
+            }
         }
     }
 
@@ -346,13 +387,29 @@ impl TopologyTask {
         }
     }
 
+    fn is_somewhere(&self, id: ServerId) -> bool {
+        let server = self.publisher.current().server(id);
+        server.is_some_and(|server| matches!(server.endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)))
+    }
+
     fn start_probe(&mut self, id: ServerId) {
+        self.start_job(id, |id, endpoint, config| async move {
+            Outcome::Probed(id, probe(&endpoint, &config).await)
+        });
+    }
+
+    fn start_job<F>(
+        &mut self,
+        id: ServerId,
+        job: impl FnOnce(ServerId, Endpoint, Arc<PoolConfig>) -> F,
+    ) where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
         let topology = self.publisher.current();
         if let Some(server) = topology.server(id) {
-            let endpoint = server.endpoint.clone();
-            let config = Arc::clone(&topology.pools[usize::from(id.pool)].config);
+            let config = &topology.pools[usize::from(id.pool)].config;
             self.jobs
-                .spawn(async move { Outcome::Probed(id, probe(&endpoint, &config).await) });
+                .spawn(job(id, server.endpoint.clone(), Arc::clone(config)));
         }
     }
 

@@ -116,6 +116,7 @@ fn values(pool: &PoolConfig) -> Vec<(&'static str, Shown)> {
             ms(pool.slow_requests.time.unwrap_or_default()),
         ),
         ("slow_request_key", plain(pool.slow_requests.key.name())),
+        ("learn_commands", plain(pool.learn_commands)),
         ("allow_flush", plain(pool.allow_flush)),
         ("deny_commands", list(pool.commands.deny.iter().cloned())),
         (

@@ -107,6 +107,16 @@ pub(super) const OWN: &[OptionDoc] = &[
         ..KEY
     },
     OptionDoc {
+        name: "learn_commands",
+        default: Some("false"),
+        accepted: BOOLEAN,
+        doc: "Ask the servers at the start, and when the configuration is read again, which commands they \
+              have that are not known here, such as modules'; those with keys at fixed places are served.",
+        nutcracker: false,
+        rule: Rule::Value(|s, v| boolean(v).map(|on| s.learn_commands = on)),
+        ..KEY
+    },
+    OptionDoc {
         name: "allow_flush",
         default: Some("false"),
         accepted: BOOLEAN,

@@ -36,8 +36,8 @@ pub(super) async fn probe(endpoint: &Endpoint, config: &PoolConfig) -> Result<()
     let patience = config.timeout.unwrap_or(PROBE_PATIENCE).min(PROBE_PATIENCE);
     let conversation = async {
         match endpoint {
-            Endpoint::Tcp(address) => converse(TcpStream::connect(address).await?, config).await,
-            Endpoint::Unix(path) => converse(UnixStream::connect(path).await?, config).await,
+            Endpoint::Tcp(address) => greet(&mut TcpStream::connect(address).await?, config).await,
+            Endpoint::Unix(path) => greet(&mut UnixStream::connect(path).await?, config).await,
             Endpoint::Unresolved(_) | Endpoint::NoMaster(_) => Err(ProbeError::Unresolved),
         }
     };
@@ -47,8 +47,9 @@ pub(super) async fn probe(endpoint: &Endpoint, config: &PoolConfig) -> Result<()
     }
 }
 
-async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+/// Begins a connection as requests would.
+pub(super) async fn greet(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     config: &PoolConfig,
 ) -> Result<(), ProbeError> {
     let password = config.redis_auth.as_ref().map(|Secret(text)| text.as_str());

@@ -89,6 +89,7 @@ impl TopologyTask {
         } = reload;
         self.ejection.configure(&self.config, &config);
         self.resolver.configure(&config, now());
+        self.learning.configure(&config, now());
         for (host, answer) in found {
             let answer = answer.map_err(|error| error.to_string());
             self.resolver.handle_answer(&host, answer, now());

@@ -43,7 +43,7 @@ fn introduce(page: &mut String) {
          different servers, the reply is a `CROSSSLOT` error that names two of them. `{placeholder}` is the \
          key whose server is asked what any server could answer. A refused command is answered \
          `ERR unsupported command '...': ` and the reason. Commands that are not listed are answered as \
-         Redis answers unknown ones.\n\
+         Redis answers unknown ones, unless `learn_commands` is set and a server tells where their keys are.\n\
          \n\
          *since*: the version that introduced the command, of Redis unless another program is named. *here \
          since*: the version of Nuthatch since which it is treated as it is now.\n"
