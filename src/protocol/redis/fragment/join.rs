@@ -7,43 +7,47 @@ use super::super::command::Join;
 use super::super::element::{Elements, integer, is_null, string};
 use super::super::reply::ReplyScanner;
 use super::super::write;
-use super::is_error;
+use super::{Part, is_error};
 
 const OK: &[u8] = b"+OK\r\n";
 
-/// Appends what the `replies` of all parts make; `None` if they are not what servers answer to such a
+/// Appends what the replies of all parts make; `None` if they are not what servers answer to such a
 /// request. None of them is an error, unless the join bears that. `order`: see [`super::Gather`].
-pub(super) fn write(join: Join, order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn write(join: Join, order: &[u16], parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
     match join {
-        Join::Array => array(order, replies, out),
-        Join::Sum => sum(replies, out),
-        Join::AllOk => all_same(replies)
+        Join::Array => array(order, parts, out),
+        Join::Sum => sum(parts, out),
+        Join::AllOk => all_same(parts)
             .filter(|reply| *reply == OK)
             .map(|ok| out.extend_from_slice(ok)),
-        Join::AnyOk => any_ok(replies, out),
-        Join::Same => all_same(replies).map(|reply| out.extend_from_slice(reply)),
-        Join::Least => extreme(replies, Ord::min, out),
-        Join::Greatest => extreme(replies, Ord::max, out),
-        Join::OneOf => one_of(order, replies, out),
-        Join::Concat => concat(replies, out),
-        Join::Union => union(replies, out),
-        Join::EachLeast => each_least(replies, out),
-        Join::Text => text(replies, out),
-        Join::SumOfEach => sum_of_each(replies, out),
+        Join::AnyOk => any_ok(parts, out),
+        Join::Same => all_same(parts).map(|reply| out.extend_from_slice(reply)),
+        Join::Least => extreme(parts, Ord::min, out),
+        Join::Greatest => extreme(parts, Ord::max, out),
+        Join::OneOf => one_of(order, parts, out),
+        Join::Concat => concat(parts, out),
+        Join::Union => union(parts, out),
+        Join::EachLeast => each_least(parts, out),
+        Join::Text => text(parts, out),
+        Join::SumOfEach => sum_of_each(parts, out),
     }
 }
 
+fn held(parts: &[Part]) -> usize {
+    parts.iter().map(|part| part.reply.len()).sum()
+}
+
 /// `None` if a part's reply is not an array with an element for each of its keys.
-fn array(order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    let mut expected = vec![0usize; replies.len()];
+fn array(order: &[u16], parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
+    let mut expected = vec![0usize; parts.len()];
     for &part in order {
         expected[usize::from(part)] += 1;
     }
-    let mut cursors = Vec::with_capacity(replies.len());
-    for (reply, keys) in replies.iter().zip(expected) {
-        cursors.push(array_body(reply, keys)?);
+    let mut cursors = Vec::with_capacity(parts.len());
+    for (part, keys) in parts.iter().zip(expected) {
+        cursors.push(array_body(&part.reply, keys)?);
     }
-    out.reserve(replies.iter().map(|reply| reply.len()).sum());
+    out.reserve(held(parts));
     write::array_header(out, order.len());
     let mut scanner = ReplyScanner::default();
     for &part in order {
@@ -64,56 +68,57 @@ fn array_body(reply: &[u8], elements: usize) -> Option<&[u8]> {
     (reply[..end] == header[..]).then(|| &reply[end..])
 }
 
-fn sum(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+fn sum(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
     let mut sum = 0i64;
-    for reply in replies {
-        sum = sum.checked_add(integer(reply)?)?;
+    for part in parts {
+        sum = sum.checked_add(integer(&part.reply)?)?;
     }
     write::integer(out, sum);
     Some(())
 }
 
-fn extreme(replies: &[&[u8]], better: fn(i64, i64) -> i64, out: &mut Vec<u8>) -> Option<()> {
-    let mut best = integer(replies.first()?)?;
-    for reply in replies {
-        best = better(best, integer(reply)?);
+fn extreme(parts: &[Part], better: fn(i64, i64) -> i64, out: &mut Vec<u8>) -> Option<()> {
+    let mut best = integer(&parts.first()?.reply)?;
+    for part in parts {
+        best = better(best, integer(&part.reply)?);
     }
     write::integer(out, best);
     Some(())
 }
 
-fn all_same<'a>(replies: &[&'a [u8]]) -> Option<&'a [u8]> {
-    let (&first, rest) = replies.split_first()?;
-    rest.iter().all(|reply| *reply == first).then_some(first)
+fn all_same(parts: &[Part]) -> Option<&[u8]> {
+    let (first, rest) = parts.split_first()?;
+    let same = rest.iter().all(|part| part.reply == first.reply);
+    same.then_some(&first.reply)
 }
 
-fn any_ok(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    if replies.contains(&OK) {
+fn any_ok(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
+    if parts.iter().any(|part| part.reply == OK) {
         out.extend_from_slice(OK);
         return Some(());
     }
-    if !replies.iter().all(|reply| is_error(reply)) {
+    if !parts.iter().all(|part| is_error(&part.reply)) {
         return None;
     }
-    let nothing_runs = |reply: &&&[u8]| reply.starts_with(b"-NOTBUSY ");
-    let error = replies.iter().find(|reply| !nothing_runs(reply));
-    out.extend_from_slice(error.or(replies.first())?);
+    let nothing_runs = |part: &&Part| part.reply.starts_with(b"-NOTBUSY ");
+    let error = parts.iter().find(|part| !nothing_runs(part));
+    out.extend_from_slice(&error.or(parts.first())?.reply);
     Some(())
 }
 
-fn one_of(order: &[u16], replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    let preferred = order.iter().map(|part| replies[usize::from(*part)]);
-    let found = preferred.into_iter().find(|reply| !is_null(reply));
-    out.extend_from_slice(found.or(replies.first().copied())?);
+fn one_of(order: &[u16], parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
+    let preferred = order.iter().map(|part| &parts[usize::from(*part)]);
+    let found = preferred.into_iter().find(|part| !is_null(&part.reply));
+    out.extend_from_slice(&found.or(parts.first())?.reply);
     Some(())
 }
 
-fn text(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    let mut whole = String::with_capacity(replies.iter().map(|reply| reply.len()).sum());
-    for reply in replies {
-        whole.push_str(std::str::from_utf8(string(reply)?).ok()?);
+fn text(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
+    let mut whole = String::with_capacity(held(parts));
+    for part in parts {
+        whole.push_str(std::str::from_utf8(string(&part.reply)?).ok()?);
     }
-    let resp = match replies.first()?.first()? {
+    let resp = match parts.first()?.reply.first()? {
         b'=' => Resp::V3,
         _ => Resp::V2,
     };
@@ -121,25 +126,25 @@ fn text(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn concat(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+fn concat(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
     let mut count = 0usize;
-    let mut bodies = Vec::with_capacity(replies.len());
-    for reply in replies {
-        let elements = Elements::of(reply)?;
+    let mut bodies = Vec::with_capacity(parts.len());
+    for part in parts {
+        let elements = Elements::of(&part.reply)?;
         count = count.checked_add(elements.len())?;
         bodies.push(elements.rest());
     }
-    out.reserve(replies.iter().map(|reply| reply.len()).sum());
+    out.reserve(held(parts));
     write::array_header(out, count);
     bodies.iter().for_each(|body| out.extend_from_slice(body));
     Some(())
 }
 
-fn union(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
+fn union(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
     let mut seen = HashSet::new();
     let mut all = Vec::new();
-    for reply in replies {
-        let elements = Elements::of(reply)?;
+    for part in parts {
+        let elements = Elements::of(&part.reply)?;
         let len = elements.len();
         let before = all.len();
         all.extend(elements);
@@ -162,11 +167,11 @@ fn integers(reply: &[u8]) -> Option<Vec<i64>> {
     (integers.len() == len).then_some(integers)
 }
 
-fn each_least(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    let (first, rest) = replies.split_first()?;
-    let mut least = integers(first)?;
-    for reply in rest {
-        let others = integers(reply)?;
+fn each_least(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
+    let (first, rest) = parts.split_first()?;
+    let mut least = integers(&first.reply)?;
+    for part in rest {
+        let others = integers(&part.reply)?;
         if others.len() != least.len() {
             return None;
         }
@@ -190,11 +195,11 @@ fn counts(reply: &[u8]) -> Option<Vec<(&[u8], i64)>> {
     (2 * counts.len() == len).then_some(counts)
 }
 
-fn sum_of_each(replies: &[&[u8]], out: &mut Vec<u8>) -> Option<()> {
-    let (first, rest) = replies.split_first()?;
-    let mut sums = counts(first)?;
-    for reply in rest {
-        let others = counts(reply)?;
+fn sum_of_each(parts: &[Part], out: &mut Vec<u8>) -> Option<()> {
+    let (first, rest) = parts.split_first()?;
+    let mut sums = counts(&first.reply)?;
+    for part in rest {
+        let others = counts(&part.reply)?;
         if others.len() != sums.len() {
             return None;
         }

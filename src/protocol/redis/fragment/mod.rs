@@ -160,8 +160,8 @@ impl Gather {
                 .collect::<Vec<_>>()
         };
         match &self.how {
-            How::Join { join, order } => join::write(*join, order, &replies(), out),
-            How::Scan(progress) => progress.write(replies().first()?, out),
+            How::Join { join, order } => join::write(*join, order, &self.parts, out),
+            How::Scan(progress) => progress.write(&self.parts.first()?.reply, out),
             How::Config(request) => request.write(&replies(), out),
             How::Info(request) => {
                 let texts: Vec<Option<Cow<str>>> = self.parts.iter().map(Part::text).collect();
