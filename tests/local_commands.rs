@@ -227,7 +227,6 @@ fn what_is_not_offered_disturbs_nothing_around_it() {
             &["SCRIPT", "DEBUG", "YES"],
             "it would stop the server for all clients",
         ),
-        (&["SUBSCRIBE", "c"], "publish/subscribe is not supported"),
         (&["BLPOP", "a", "0"], "blocking commands are not supported"),
         (
             &["WAIT", "1", "0"],

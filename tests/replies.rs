@@ -92,7 +92,7 @@ const RESP3: &[&str] = &[
     "|0\r\n+OK\r\n",
 ];
 
-/// Nobody subscribes through the proxy, so these are for nobody.
+/// Nobody has subscribed to anything, so these are for nobody.
 const PUSHES: &[&str] = &[
     ">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n",
     ">0\r\n",

@@ -11,13 +11,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::dedicated::{DEDICATED, Owner};
+use super::listening::Listening;
 use super::noscript::{NO_SCRIPT, Unknown};
 use super::slow::Meter;
 use super::{Again, Call, Cause, Failure, Fate, Kind, Replies, Turn};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::handshake::repeatable;
 use crate::protocol::redis::reply::ReplyScanner;
-use crate::stats::ServerStats;
 use crate::topology::Endpoint;
 
 /// A request that waits for its reply.
@@ -95,6 +95,8 @@ pub struct Connection {
     pub(super) claimed: u64,
     /// Its oldest request may take as long as it likes.
     pub(super) patient: bool,
+    /// Its owner wants to hear what the server says unasked.
+    pub(super) listening: Option<Listening>,
     pub(super) endpoint: Endpoint,
     pub(super) state: State,
     pub(super) fifo: VecDeque<InFlight>,
@@ -102,7 +104,7 @@ pub struct Connection {
     pub(super) consumed: u64,
     pub(super) written: u64,
     pub(super) appended: u64,
-    scanner: ReplyScanner,
+    pub(super) scanner: ReplyScanner,
     /// The incomplete header at the end of the last read.
     partial: Vec<u8>,
     pub(super) dirty: bool,
@@ -126,9 +128,9 @@ pub struct Connection {
     /// When to give up on replies still due, once the server has moved.
     pub(super) ends_by: Option<u32>,
     /// Requests and their bytes queued since the last report.
-    fresh: [u64; 2],
+    pub(super) fresh: [u64; 2],
     /// What this connection has added to the server's gauges.
-    reported: [u64; 6],
+    pub(super) reported: [u64; 6],
 }
 
 impl Connection {
@@ -150,6 +152,7 @@ impl Connection {
             owner: None,
             claimed: 0,
             patient: false,
+            listening: None,
             endpoint,
             state: State::Connecting,
             fifo: VecDeque::new(),
@@ -277,8 +280,9 @@ impl Connection {
             let rest = &input[at..];
             let piece = self.scanner.scan(rest).map_err(Cause::BadReply)?;
             let bytes = &rest[..piece.len];
-            // A push is no reply; nothing of ours asks for one, so nobody waits for it.
+            // A push is no reply.
             if self.scanner.kind() == b'>' {
+                self.hand_push(bytes, piece.end, turn);
                 at += piece.len;
                 if piece.end {
                     continue;
@@ -315,6 +319,12 @@ impl Connection {
             }
             batch.bytes += piece.len as u64;
             at += piece.len;
+            if self.listening.is_some() && self.take_refusal(bytes, piece.end, turn) {
+                match piece.end {
+                    true => continue,
+                    false => break,
+                }
+            }
             // Half a header is no part of the reply yet: if no more comes, the reply has not begun.
             if bytes.is_empty() {
                 break;
@@ -422,41 +432,6 @@ impl Connection {
 
     pub(super) fn discard(&mut self, buffers: &mut BufferPool) {
         self.out.clear(buffers);
-    }
-
-    /// Brings the server's request counters and queue gauges up to date: once per batch, not per request.
-    pub(super) fn report(&mut self, stats: &ServerStats) {
-        let [requests, bytes] = std::mem::take(&mut self.fresh);
-        stats.requests.add(requests);
-        stats.request_bytes.add(bytes);
-        let sent = self.fifo.partition_point(|entry| entry.end <= self.written);
-        let waits = u64::from(self.state == State::Waiting);
-        let now = if self.state == State::Dead {
-            [0; 6]
-        } else {
-            [
-                (self.fifo.len() - sent) as u64,
-                self.out.len() as u64,
-                sent as u64,
-                self.written.saturating_sub(self.consumed),
-                waits * self.fifo.len() as u64,
-                waits * self.out.len() as u64,
-            ]
-        };
-        let gauges = [
-            &stats.in_queue,
-            &stats.in_queue_bytes,
-            &stats.out_queue,
-            &stats.out_queue_bytes,
-            &stats.held,
-            &stats.held_bytes,
-        ];
-        for ((gauge, now), before) in gauges.into_iter().zip(now).zip(&mut self.reported) {
-            if now != *before {
-                gauge.add(now.wrapping_sub(*before));
-                *before = now;
-            }
-        }
     }
 }
 

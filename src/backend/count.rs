@@ -1,7 +1,7 @@
 //! What the proxy answered for a server, counted by reason. Each request ends as exactly one of the
 //! server's `responses` and `failed`; one that was not queued is `rejected`.
 
-use super::connection::{Bounced, InFlight};
+use super::connection::{Bounced, Connection, InFlight, State};
 use super::pool::Backends;
 use super::{Call, Cause, Failure};
 use crate::stats::{ErrorKind, ServerStats};
@@ -50,7 +50,7 @@ impl Backends {
 
     /// A request is answered with `failure` instead of being queued.
     #[cold]
-    pub(super) fn reject(&self, (pool, server): (u16, u16), failure: Failure) -> Failure {
+    pub fn reject(&self, (pool, server): (u16, u16), failure: Failure) -> Failure {
         let stats = self.server_stats(pool, server);
         stats.rejected.add(1);
         count_errors(stats, &failure, 1);
@@ -79,6 +79,43 @@ impl Backends {
         let config = &self.pools[usize::from(pool)].config;
         if took >= config.slow_requests.from_us() {
             stats.slow_requests.add(1);
+        }
+    }
+}
+
+impl Connection {
+    /// Brings the server's request counters and queue gauges up to date: once per batch, not per request.
+    pub(super) fn report(&mut self, stats: &ServerStats) {
+        let [requests, bytes] = std::mem::take(&mut self.fresh);
+        stats.requests.add(requests);
+        stats.request_bytes.add(bytes);
+        let sent = self.fifo.partition_point(|entry| entry.end <= self.written);
+        let waits = u64::from(self.state == State::Waiting);
+        let now = if self.state == State::Dead {
+            [0; 6]
+        } else {
+            [
+                (self.fifo.len() - sent) as u64,
+                self.out.len() as u64,
+                sent as u64,
+                self.written.saturating_sub(self.consumed),
+                waits * self.fifo.len() as u64,
+                waits * self.out.len() as u64,
+            ]
+        };
+        let gauges = [
+            &stats.in_queue,
+            &stats.in_queue_bytes,
+            &stats.out_queue,
+            &stats.out_queue_bytes,
+            &stats.held,
+            &stats.held_bytes,
+        ];
+        for ((gauge, now), before) in gauges.into_iter().zip(now).zip(&mut self.reported) {
+            if now != *before {
+                gauge.add(now.wrapping_sub(*before));
+                *before = now;
+            }
         }
     }
 }

@@ -46,17 +46,26 @@ impl Backends {
         now: u32,
     ) -> Result<ConnectionId, Failure> {
         let at = (pool, server);
-        match self.find_or_open(at, kind, now) {
+        let claimed = self.claim(at, kind, owner, now);
+        claimed.map_err(|failure| self.reject(at, failure))
+    }
+
+    /// [`Backends::dedicate`], whose failure is not counted.
+    pub(super) fn claim(
+        &mut self,
+        (pool, server): (u16, u16),
+        kind: Kind,
+        owner: Owner,
+        now: u32,
+    ) -> Result<ConnectionId, Failure> {
+        match self.find_or_open((pool, server), kind, now) {
             Ok(id) => {
                 let connection = &mut self.connections[id as usize];
                 connection.owner = Some(owner);
                 connection.claimed = connection.appended;
                 Ok(id)
             }
-            Err(cause) => {
-                let failure = self.server(pool, server).failure(cause);
-                Err(self.reject(at, failure))
-            }
+            Err(cause) => Err(self.server(pool, server).failure(cause)),
         }
     }
 
@@ -77,7 +86,7 @@ impl Backends {
             return Ok(self.server_mut(pool, server).idle.remove(at));
         }
         let limits = &self.pools[usize::from(pool)].config.limits;
-        if known.dedicated.len() >= limits.dedicated_connections as usize {
+        if known.dedicated.len() - known.idle.len() >= limits.dedicated_connections as usize {
             return Err(Cause::Crowded(limits.dedicated_connections));
         }
         let id = self
@@ -191,6 +200,7 @@ impl Backends {
         stray: Stray,
         turn: &mut Turn<'_, R>,
     ) {
+        let listening = self.connections[before as usize].listening;
         let opened = self.dedicate((pool, server), kind, owner, turn.now);
         self.changes.push(Change {
             owner,
@@ -200,7 +210,9 @@ impl Backends {
         match opened {
             Ok(id) => {
                 self.retained += stray.bytes.len();
-                self.connections[id as usize].take_in(stray, turn.buffers);
+                let connection = &mut self.connections[id as usize];
+                connection.listening = listening;
+                connection.take_in(stray, turn.buffers);
                 self.mark(id);
             }
             Err(failure) => self.fail_stray((pool, server), &failure, stray, turn),

@@ -2,10 +2,10 @@
 //! the same order and are matched to the requests' reply slots.
 //!
 //! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and `lifecycle.rs` their life,
-//! `lanes.rs` those that clients share, `dedicated.rs` those of one client alone, `gate.rs` when a failed
-//! server is tried again, `hold.rs` the waiting for masters, `reload.rs` another configuration, `scripts.rs`
-//! the scripts that clients have sent and `noscript.rs` how servers hear of them, `count.rs` what is counted
-//! of errors and `slow.rs` which requests took long (machines).
+//! `lanes.rs` those that clients share, `dedicated.rs` those of one client alone and `listening.rs` such as
+//! servers push to, `gate.rs` when a failed server is tried again, `hold.rs` the waiting for masters, `reload.rs`
+//! another configuration, `scripts.rs` the scripts that clients have sent and `noscript.rs` how servers hear of
+//! them, `count.rs` what is counted of errors and `slow.rs` which requests took long (machines).
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod connection;
@@ -22,6 +22,7 @@ mod lanes;
 mod lifecycle;
 #[cfg(test)]
 mod lifecycle_tests;
+mod listening;
 #[cfg(test)]
 mod model_steps_tests;
 #[cfg(test)]
@@ -82,6 +83,19 @@ pub trait Replies {
 
     /// There will be no (more) reply to `call`.
     fn fail(&mut self, call: Call, failure: &Failure, fate: Fate, buffers: &mut BufferPool);
+
+    /// A run of bytes of what `server` said to a client that listens there without being asked, see
+    /// [`Backends::listen`]; `end` with the last one. If the connection ends in the middle, the rest never
+    /// comes.
+    fn push(
+        &mut self,
+        _owner: Owner,
+        _server: u16,
+        _piece: &[u8],
+        _end: bool,
+        _buffers: &mut BufferPool,
+    ) {
+    }
 }
 
 /// What a client and its connections to servers have to agree on.

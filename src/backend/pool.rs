@@ -37,6 +37,8 @@ pub struct Plan {
     pub config: Arc<PoolConfig>,
     pub kind: Kind,
     pub timeout: Duration,
+    /// It may be silent for as long as it likes, so only the system can tell that the server is gone.
+    pub silent: bool,
     /// For messages.
     pub who: Arc<str>,
     /// Without asking for the database or the role, which a server that runs a script refuses.
@@ -329,6 +331,7 @@ impl Backends {
                 .timeout
                 .unwrap_or(CONNECT_TIMEOUT)
                 .min(CONNECT_TIMEOUT),
+            silent: connection.is_dedicated(),
             who: pool.servers[usize::from(connection.server)].who.clone(),
             aside: connection.lane == ASIDE,
         })

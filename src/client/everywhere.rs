@@ -53,7 +53,7 @@ impl Context<'_> {
         order
     }
 
-    fn open_gather(&mut self, gather: Gather, parts: usize) -> u32 {
+    pub(super) fn open_gather(&mut self, gather: Gather, parts: usize) -> u32 {
         self.session.fragments += parts as u32;
         self.pipeline.open_gather(gather, self.now.us)
     }

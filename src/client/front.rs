@@ -9,6 +9,7 @@ use super::context::{After, Context, Scratch, Session};
 use super::ebb::HighWater;
 use super::farewell::Farewell;
 use super::pipeline::Pipeline;
+use super::resubscribe::Lost;
 use super::roster::{Desk, Place};
 use super::source::{Source, count_refusal, handle_inline, refuse_input, scan_limits};
 use super::time::Now;
@@ -62,6 +63,9 @@ pub struct Front {
     pub(super) farewell: Farewell,
     pub(super) high_water: HighWater,
     pub(super) memory_limit: usize,
+    pub(super) lost: Lost,
+    /// When the turn began.
+    pub(super) now: Now,
 }
 
 impl Front {
@@ -89,6 +93,8 @@ impl Front {
             farewell: Farewell::No,
             high_water: HighWater::default(),
             memory_limit,
+            lost: Lost::default(),
+            now: Now::new(0),
         }
     }
 
@@ -411,7 +417,10 @@ impl Front {
     pub(super) fn account(&mut self, id: ClientId) {
         let client = &mut self.clients.table[id as usize];
         // Of `input` what is there: room for the rest of a request may never be touched.
-        let now = client.input.len() + client.pipeline.memory();
+        let special = client.session.special.as_ref();
+        let now = client.input.len()
+            + client.pipeline.memory()
+            + special.map_or(0, |special| special.memory());
         self.clients.buffered = self.clients.buffered + now - client.accounted;
         client.accounted = now;
         let session = &mut client.session;
@@ -445,11 +454,14 @@ impl Front {
         let (backends, mut turn) = self.turn(now);
         backends.check_deadlines(&mut turn);
         self.end_turn();
+        self.restore_waiting();
+        self.tell_restored();
         self.enforce_memory();
     }
 
     pub(super) fn turn(&mut self, now: Now) -> (&mut Backends, Turn<'_, Clients>) {
         self.clients.timing.begin(now.us, 0);
+        self.now = now;
         let turn = Turn {
             replies: &mut self.clients,
             buffers: &mut self.buffers,

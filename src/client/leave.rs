@@ -29,6 +29,7 @@ impl Front {
         let (backends, mut turn) = self.turn(now);
         backends.apply(topology, &mut turn);
         self.end_turn();
+        self.relocate_subscriptions();
         leaving
     }
 

@@ -3,12 +3,13 @@
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local/`
 //! answers those about the client's own connection, `everywhere.rs` those about all servers, all with a
 //! `context.rs`; `rules.rs` goes before where a pool has rules about commands; `special.rs` is what clients
-//! have that need a connection of their own, `transaction.rs` the first of those; `about.rs` is what they say
-//! of themselves, and `roster.rs` lists and kills them, wherever they are; `pipeline.rs` keeps replies in
-//! order; `time.rs` measures how long requests take and `slow.rs` logs the slow ones; `farewell.rs` sees
-//! clients off, `leave.rs` those of a pool that a reload removed, `memory.rs` those that hold too much;
-//! `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a worker together,
-//! `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
+//! have that need a connection of their own, `transaction.rs` the first of those; `subscribe.rs` and
+//! `resubscribe.rs` are publish/subscribe, with `subscriptions.rs` for what a client has subscribed to;
+//! `about.rs` is what clients say of themselves, and `roster.rs` lists and kills them, wherever they are;
+//! `pipeline.rs` keeps replies in order; `time.rs` measures how long requests take and `slow.rs` logs the slow
+//! ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a reload removed, `memory.rs` those that
+//! hold too much; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a worker
+//! together, `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
 
 mod about;
 #[cfg(test)]
@@ -30,12 +31,15 @@ mod memory;
 mod output;
 mod peer;
 mod pipeline;
+mod resubscribe;
 mod roster;
 mod rules;
 mod session;
 mod slow;
 mod source;
 mod special;
+mod subscribe;
+mod subscriptions;
 mod time;
 mod transaction;
 #[cfg(test)]
@@ -52,7 +56,7 @@ pub use peer::Peer;
 pub use roster::{Asked, Place, Question};
 pub use time::Now;
 
-use crate::backend::{Call, Failure, Fate, Replies};
+use crate::backend::{Call, Failure, Fate, Owner, Replies};
 use crate::buffer::{BufferPool, SHARE_FROM};
 use crate::config::{Limits, PoolConfig};
 use crate::protocol::redis::command::Command;
@@ -286,5 +290,16 @@ impl Replies for Clients {
             return;
         }
         self.after_reply(call.client);
+    }
+
+    fn push(
+        &mut self,
+        owner: Owner,
+        server: u16,
+        piece: &[u8],
+        end: bool,
+        buffers: &mut BufferPool,
+    ) {
+        self.take_push(owner, server, piece, end, buffers);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 
 use super::farewell::Farewell;
-use super::{ClientId, Front, Pause};
+use super::{ClientId, Front, Pause, State};
 use crate::backend::ConnectionId;
 
 impl Front {
@@ -26,6 +26,9 @@ impl Front {
             result = out
                 .write_to(&mut write)
                 .map(|n| out.release(n, &mut self.buffers));
+        }
+        if client.pipeline.is_over() && client.state == State::Open {
+            client.state = State::Closing;
         }
         let resumes = client.pause != Pause::No
             && client.may_resume(&self.clients.limits[usize::from(client.pool)]);
@@ -60,6 +63,11 @@ impl Front {
     /// Clients whose task must call [`Front::step`]; `spare` as above.
     pub fn take_woken(&mut self, spare: Vec<ClientId>) -> Vec<ClientId> {
         std::mem::replace(&mut self.clients.woken, spare)
+    }
+
+    /// Is there nothing that may be late, and nobody who waits for a better time?
+    pub fn is_idle(&self) -> bool {
+        self.backends.is_idle() && self.lost.is_empty()
     }
 
     /// Does the shell have anything to flush, open, remove or wake?

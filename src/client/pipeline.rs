@@ -7,12 +7,17 @@
 //! turn. So replies leave in the order of the requests, whichever server is first. An incomplete reply
 //! leaves only when it is large: of a small one that breaks off, the client has seen nothing yet and can be
 //! given an error.
+//!
+//! What servers push is no reply. It leaves between two replies, at once unless it must follow a certain one.
+
+mod pushes;
 
 use std::collections::VecDeque;
 
 use super::time::{Timing, UNTIMED};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::fragment::Gather;
+use pushes::Pushes;
 
 /// Replies up to this size that come before their turn are kept side by side in one buffer.
 const STASH_SMALL: usize = 4 * 1024;
@@ -83,12 +88,15 @@ pub struct Pipeline {
     head: u32,
     /// Part of the head's reply is in `out`.
     head_begun: bool,
+    /// A reply has left after which the client must be closed.
+    is_over: bool,
     pub mute: Mute,
     stash: Vec<u8>,
     /// Bytes of `stash` that are still wanted.
     stashed: usize,
-    /// Bytes in `Held` and `Gather` slots.
+    /// Bytes in `Held` and `Gather` slots, and in `pushes`.
     held: usize,
+    pushes: Option<Box<Pushes>>,
     pub out: OutBuf,
 }
 
@@ -113,6 +121,11 @@ impl Pipeline {
         number == self.head && matches!(self.slots[0], Slot::Waiting { .. }) && self.out.is_empty()
     }
 
+    /// Has a reply left after which the client must be closed?
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Bytes of the reply to the head have left past `out`.
     pub fn begin(&mut self) {
         self.head_begun = true;
@@ -127,6 +140,7 @@ impl Pipeline {
     /// Opens the slot of a split request.
     pub fn open_gather(&mut self, gather: Gather, began: u32) -> u32 {
         let gather = Box::new(gather);
+        self.held += gather.held();
         self.push(Slot::Gather { began, gather })
     }
 
@@ -149,6 +163,8 @@ impl Pipeline {
         };
         let (began, left) = match slot {
             Slot::Waiting { began } => (*began, 1),
+            // They are pushes.
+            Slot::Gather { gather, .. } if gather.is_confirmation() => return,
             Slot::Gather { began, gather } => (*began, gather.open()),
             _ => return,
         };
@@ -204,7 +220,7 @@ impl Pipeline {
             self.out.extend(piece, buffers);
             self.head_begun = !end;
             if end {
-                self.pop();
+                self.pop(buffers);
                 timing.end(began);
                 self.advance(timing, buffers);
             }
@@ -322,10 +338,13 @@ impl Pipeline {
     }
 
     #[inline]
-    fn pop(&mut self) {
+    fn pop(&mut self, buffers: &mut BufferPool) {
         self.slots.pop_front();
         self.head = self.head.wrapping_add(1);
         self.head_begun = false;
+        if self.pushes.is_some() {
+            self.release_pushes(buffers);
+        }
     }
 
     /// Moves the finished replies at the front to `out`.
@@ -361,15 +380,16 @@ impl Pipeline {
                         break;
                     }
                     self.held -= gather.held();
-                    self.out.extend_with(buffers, |out| {
-                        gather.write(out);
-                    });
+                    let mut failed = false;
+                    self.out
+                        .extend_with(buffers, |out| failed = gather.write(out));
+                    self.is_over |= failed && gather.is_confirmation();
                     *began
                 }
                 Slot::Mute { left: 1.., .. } => break,
                 Slot::Mute { began, .. } => *began,
             };
-            self.pop();
+            self.pop(buffers);
             timing.end(began);
         }
         if self.stashed == 0 && !self.stash.is_empty() {

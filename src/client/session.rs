@@ -73,8 +73,14 @@ impl Context<'_> {
         if !command.arity_ok(frame.argc) {
             return self.wrong_arity(command);
         }
-        if self.session.special.is_some() && self.in_transaction() {
-            return self.queue(request, frame, command);
+        if let Some(special) = &self.session.special {
+            let subscribed = special.subscriptions.is_some();
+            if subscribed && let Some(after) = self.restrict(command) {
+                return after;
+            }
+            if self.in_transaction() {
+                return self.queue(request, frame, command);
+            }
         }
         match command.policy {
             Policy::Forward => self.forward(request, frame, command),
@@ -92,6 +98,8 @@ impl Context<'_> {
             // Only a name alone is left a container, and no container's arity admits that.
             Policy::Container(_) => self.wrong_arity(command),
             Policy::Transaction(word) => self.transact(word, request, frame, command),
+            Policy::Subscribe(kind) => self.subscribe(kind, request.bytes(), frame),
+            Policy::Unsubscribe(kind) => self.unsubscribe(kind, request.bytes(), frame),
             Policy::Refused(reason) => self.refuse(command, reason),
         }
     }

@@ -6,14 +6,16 @@
 //! it (a transaction, watched keys) and every request is answered.
 
 use super::context::{After, Context};
+use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
 use super::{ClientId, Front};
-use crate::backend::{Again, Call, Change, ConnectionId, Owner};
+use crate::backend::{Call, Change, ConnectionId, Owner};
 
 #[derive(Debug, Default)]
 pub(super) struct Special {
     pub tie: Option<Tie>,
     pub transaction: Option<Transaction>,
+    pub subscriptions: Option<Box<Subscriptions>>,
 }
 
 /// A connection of the client's own.
@@ -33,6 +35,12 @@ impl Special {
         self.tie
             .filter(|tie| tie.server == server && !tie.lost)
             .map(|tie| tie.connection)
+    }
+
+    /// Bytes that it takes.
+    pub fn memory(&self) -> usize {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.map_or(0, |subscriptions| subscriptions.memory())
     }
 
     /// Would the tie's connection meet its next owner with something of this one's?
@@ -105,15 +113,7 @@ impl Context<'_> {
 
     /// Sends what the client has not asked for and hears no reply to.
     pub(super) fn send_unheard(&mut self, connection: ConnectionId, request: &[u8], write: bool) {
-        let call = Call {
-            client: u32::MAX,
-            generation: 0,
-            slot: 0,
-            began: self.now.us,
-            part: 0,
-            write,
-            again: Again::May,
-        };
+        let call = Call::for_nobody(self.now.us, write);
         self.backends
             .send(connection, call, request, self.now.ms, self.buffers);
     }
@@ -142,6 +142,9 @@ impl Front {
                 before,
                 after,
             } = change;
+            if self.follow_subscriber(owner, before, after) {
+                continue;
+            }
             let client = self.clients.table.get_mut(owner.client as usize);
             let tie = client
                 .filter(|client| client.generation == owner.generation)
@@ -161,6 +164,7 @@ impl Front {
 
     /// Gives a client's own connection back when nothing holds it.
     pub(super) fn settle(&mut self, id: ClientId) {
+        self.tidy_subscriptions(id);
         let client = &mut self.clients.table[id as usize];
         let Some(special) = &mut client.session.special else {
             return;
@@ -173,7 +177,9 @@ impl Front {
         {
             self.backends.release(tie.connection, &mut self.buffers);
         }
-        client.session.special = None;
+        if special.subscriptions.is_none() {
+            client.session.special = None;
+        }
     }
 
     /// A client is gone: so is what it had for itself.
@@ -183,5 +189,6 @@ impl Front {
         {
             self.backends.abandon(tie.connection, &mut self.buffers);
         }
+        self.abandon_subscriptions(special);
     }
 }

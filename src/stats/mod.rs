@@ -133,6 +133,8 @@ pub struct ServerStats {
     pub held_bytes: Counter,
     /// Requests that had reached a server and go out once more.
     pub resent: Counter,
+    /// Times a client's subscriptions were made anew on another connection.
+    pub resubscribed: Counter,
     /// Refusals that clients did not see, because the request was kept for the new master.
     pub bounced: Counter,
     /// Connections that failed before a first reply, by the server's fault.

@@ -111,6 +111,11 @@ pub const SERVER: &[ServerMetric] = &[
         |server| &server.resent,
     ),
     workers(
+        "resubscribed",
+        "# times a client's subscriptions were made anew on another connection",
+        |server| &server.resubscribed,
+    ),
+    workers(
         "bounced",
         "# refusals kept from clients until the failover is over",
         |server| &server.bounced,

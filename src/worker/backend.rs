@@ -5,8 +5,9 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -17,6 +18,12 @@ use crate::protocol::redis::handshake::{Handshake, HandshakeError, Progress};
 
 /// Reads in one turn before others get theirs.
 const READS_PER_TURN: usize = 4;
+
+/// A server that is gone without a word is missed after a minute, however long nothing is asked of it.
+const SIGNS_OF_LIFE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// Opens the connection and serves it until it ends.
 pub(super) async fn run(shared: Rc<Shared>, id: ConnectionId) {
@@ -52,11 +59,13 @@ async fn open(plan: &Plan) -> Result<(ReadHalf, WriteHalf), Cause> {
         Target::Tcp(address) => {
             let mut stream = TcpStream::connect(address).await.map_err(not_reached)?;
             stream.set_nodelay(true).map_err(not_reached)?;
-            if plan.config.tcpkeepalive {
-                SockRef::from(&stream)
-                    .set_keepalive(true)
-                    .map_err(not_reached)?;
+            let socket = SockRef::from(&stream);
+            if plan.silent {
+                socket.set_tcp_keepalive(&SIGNS_OF_LIFE)
+            } else {
+                socket.set_keepalive(plan.config.tcpkeepalive)
             }
+            .map_err(not_reached)?;
             greet(&mut stream, plan).await?;
             Ok(split_tcp(stream))
         }

@@ -326,14 +326,11 @@ fn start(shared: &Rc<Shared>, new: NewClient, served: &Rc<Served>) {
     }
 }
 
-/// How often time-outs and the ends of waits are looked for; `None` if no pool has any.
+/// How often time-outs and the ends of waits are looked for; `None` without a pool.
 fn tick(topology: &Topology) -> Option<Duration> {
     let pools = topology.pools.iter().map(|pool| &pool.config);
-    let waits = pools.filter_map(|config| match (config.timeout, &config.sentinel) {
-        (Some(timeout), _) => Some(timeout),
-        (None, Some(_)) => Some(TICK_MAX * 8),
-        (None, None) => None,
-    });
+    // Without a time-out there may be holds to end, or subscribers who want their servers back.
+    let waits = pools.map(|config| config.timeout.unwrap_or(TICK_MAX * 8));
     Some((waits.min()? / 8).clamp(TICK_MIN, TICK_MAX))
 }
 
@@ -344,7 +341,7 @@ async fn keep_time(shared: Rc<Shared>) {
             shared.tick_changed.notified().await;
             continue;
         };
-        if shared.front.borrow_mut().backends().is_idle() {
+        if shared.front.borrow().is_idle() {
             shared.ticking.set(false);
             shared.in_flight.notified().await;
             shared.ticking.set(true);

@@ -141,6 +141,7 @@ pub(super) fn reset(context: &mut Context<'_>) -> After {
     }
     context.drop_transaction();
     context.untie();
+    context.end_subscriptions();
     // The reply to this request alone stays skipped.
     if context.pipeline.mute == Mute::All {
         context.pipeline.mute = Mute::None;

@@ -8,6 +8,7 @@ mod standalone;
 
 use super::context::{After, Context};
 use super::roster::USER;
+use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::Local;
 use crate::protocol::redis::scan::ArrayFrame;
 use crate::protocol::redis::write;
@@ -88,7 +89,10 @@ fn ok(context: &mut Context<'_>) -> After {
 }
 
 fn ping(context: &mut Context<'_>, args: &[&[u8]]) -> After {
+    let subscriber = context.session.resp == Resp::V2 && context.is_subscriber();
     match args {
+        [_] if subscriber => context.pong(b""),
+        [_, message] if subscriber => context.pong(message),
         [_] => context.answer(|out| write::simple(out, "PONG")),
         [_, message] => context.answer(|out| write::bulk(out, message)),
         _ => context.error("ERR wrong number of arguments for 'ping' command"),

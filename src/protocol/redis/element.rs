@@ -11,13 +11,13 @@ pub(super) struct Elements<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// `None` if `reply` is no array, set or map.
+    /// `None` if `reply` is no array, set, push or map.
     pub fn of(reply: &'a [u8]) -> Option<Elements<'a>> {
         let (header, rest) = reply.split_at(memchr::memchr(b'\n', reply)? + 1);
         let digits = header.get(1..)?.strip_suffix(b"\r\n")?;
         let count: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
         let left = match header.first()? {
-            b'*' | b'~' => count,
+            b'*' | b'~' | b'>' => count,
             b'%' => count.checked_mul(2)?,
             _ => return None,
         };

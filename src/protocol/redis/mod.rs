@@ -10,6 +10,7 @@ pub mod handshake;
 pub mod info;
 pub mod inline;
 mod number;
+pub mod pubsub;
 pub mod reply;
 #[cfg(test)]
 mod reply_tests;

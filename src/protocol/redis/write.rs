@@ -27,6 +27,11 @@ pub fn array_header(out: &mut Vec<u8>, n: usize) {
     header(out, b'*', n as u64);
 }
 
+/// RESP3 only.
+pub fn push_header(out: &mut Vec<u8>, n: usize) {
+    header(out, b'>', n as u64);
+}
+
 /// A map of `pairs` pairs; RESP2 knows only the flat array.
 pub fn map_header(out: &mut Vec<u8>, resp: Resp, pairs: usize) {
     match resp {

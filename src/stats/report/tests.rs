@@ -147,6 +147,7 @@ fn every_value_is_its_own_counter_summed_over_workers() {
         server.held.set(tens + 13);
         server.held_bytes.set(tens + 14);
         server.resent.set(tens + 15);
+        server.resubscribed.set(tens + 23);
         server.bounced.set(tens + 16);
         server.connect_failures.set(tens + 22);
         server.slow_requests.set(tens + 17);
@@ -185,8 +186,15 @@ fn every_value_is_its_own_counter_summed_over_workers() {
 
     let mut report = parsed(&stats);
     let mut pool = report["p"].take();
+    let mut server = pool["b"].take();
+    // One more than the macro takes.
+    let resubscribed = server
+        .as_object_mut()
+        .expect("a server")
+        .remove("resubscribed");
+    assert_eq!(resubscribed, Some(json!(11_046)));
     assert_eq!(
-        pool["b"].take(),
+        server,
         json!({
             "server_eof": 11_002, "server_err": 11_004, "server_timedout": 11_006,
             "server_connections": 11_008, "server_ejected_at": 12,

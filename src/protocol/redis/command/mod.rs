@@ -23,6 +23,8 @@ pub use page::page;
 pub use positions::{KeyPositions, KeysError};
 pub use told::{Course, Told, ToldError};
 
+use super::pubsub::Kind;
+
 /// The key whose server gets every command of [`Policy::Anywhere`], twemproxy's choice, and every script
 /// without keys.
 pub const PLACEHOLDER: &[u8] = b"placeholder";
@@ -95,6 +97,9 @@ pub enum Policy {
     Anywhere,
     /// About a transaction, on a connection of the client's own to the one server of its keys.
     Transaction(Transaction),
+    /// The client hears what is published, on connections of its own to the servers.
+    Subscribe(Kind),
+    Unsubscribe(Kind),
     /// The second argument names one of these commands (`object|encoding`), see [`Command::resolve`]. One
     /// without a `|` in its name is what the container's name alone means.
     Container(&'static [Command]),

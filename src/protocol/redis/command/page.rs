@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::pubsub::Kind;
 use super::positions::BLOCK_REFUSED;
 use super::table::GROUPS;
 use super::{Command, Join, Keys, Local, PLACEHOLDER, Policy, Script};
@@ -108,6 +109,11 @@ impl Command {
             Policy::Transaction(_) => {
                 "a transaction, whose keys all have to be on one server".to_owned()
             }
+            Policy::Subscribe(Kind::Pattern) => "sent to every server".to_owned(),
+            Policy::Subscribe(_) => {
+                "sent to the server that would own a key of the channel's name".to_owned()
+            }
+            Policy::Unsubscribe(_) => "sent to the servers that were subscribed to".to_owned(),
             Policy::Container(_) => "by sub-command".to_owned(),
             Policy::Refused(reason) => format!("refused: {reason}"),
         }

@@ -40,6 +40,11 @@ enum How {
     Scan(Progress),
     Info(Box<InfoRequest>),
     Config(Box<ConfigRequest>),
+    Confirm {
+        text: Box<[u8]>,
+        /// What failed is undone anyway.
+        regardless: bool,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +78,18 @@ impl Gather {
     /// A part for each parameter asked for.
     pub fn config(request: ConfigRequest, parts: usize) -> Gather {
         Gather::of(How::Config(Box::new(request)), parts)
+    }
+
+    /// The reply is `text` if no part is an error, or `regardless` of that.
+    pub fn confirm(text: Vec<u8>, regardless: bool, parts: usize) -> Gather {
+        let text = text.into();
+        Gather::of(How::Confirm { text, regardless }, parts)
+    }
+
+    /// Are those replies told in pushes, which nobody can take back, so that an error in place of them is the
+    /// last reply?
+    pub fn is_confirmation(&self) -> bool {
+        matches!(self.how, How::Confirm { .. })
     }
 
     fn of(how: How, parts: usize) -> Gather {
@@ -124,7 +141,15 @@ impl Gather {
 
     /// Bytes held.
     pub fn held(&self) -> usize {
-        self.parts.iter().map(|part| part.reply.len()).sum()
+        let text = match &self.how {
+            How::Confirm { text, .. } => text.len(),
+            _ => 0,
+        };
+        text + self
+            .parts
+            .iter()
+            .map(|part| part.reply.len())
+            .sum::<usize>()
     }
 
     /// Appends the joined reply; only when all parts are complete. True if it is an error.
@@ -148,6 +173,7 @@ impl Gather {
         match &self.how {
             How::Join { join, .. } => join.bears_errors(),
             How::Info(_) => true,
+            How::Confirm { regardless, .. } => *regardless,
             How::Scan(_) | How::Config(_) => false,
         }
     }
@@ -162,6 +188,10 @@ impl Gather {
         match &self.how {
             How::Join { join, order } => join::write(*join, order, &self.parts, out),
             How::Scan(progress) => progress.write(&self.parts.first()?.reply, out),
+            How::Confirm { text, .. } => {
+                out.extend_from_slice(text);
+                Some(())
+            }
             How::Config(request) => request.write(&replies(), out),
             How::Info(request) => {
                 let texts: Vec<Option<Cow<str>>> = self.parts.iter().map(Part::text).collect();

@@ -23,15 +23,15 @@ pub(super) const TRANSACTION: &[Command] = &Class::Connection.of([
 ]);
 
 pub(super) const PUBLISHING: &[Command] = &Class::Connection.of([
-    refused("psubscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
+    subscribe("psubscribe", "2.0.0", Kind::Pattern),
     neither("publish", "2.0.0", 3, KEY),
     container("pubsub", "2.8.0", -2, PUBSUB),
-    refused("punsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
+    unsubscribe("punsubscribe", "2.0.0", Kind::Pattern),
     neither("spublish", "7.0.0", 3, KEY),
-    refused("ssubscribe", "7.0.0", -2, Neither, SUBSCRIPTIONS),
-    refused("subscribe", "2.0.0", -2, Neither, SUBSCRIPTIONS),
-    refused("sunsubscribe", "7.0.0", -1, Neither, SUBSCRIPTIONS),
-    refused("unsubscribe", "2.0.0", -1, Neither, SUBSCRIPTIONS),
+    subscribe("ssubscribe", "7.0.0", Kind::Shard),
+    subscribe("subscribe", "2.0.0", Kind::Channel),
+    unsubscribe("sunsubscribe", "7.0.0", Kind::Shard),
+    unsubscribe("unsubscribe", "2.0.0", Kind::Channel),
 ]);
 
 pub(super) const CLUSTERING: &[Command] = &Class::Connection.of([

@@ -1,5 +1,6 @@
 //! What the lines of the table are made with.
 
+pub(super) use super::super::super::pubsub::Kind;
 pub(super) use super::super::Access::{self, *};
 pub(super) use super::super::{
     Class, Command, Join, Keys, Local, Policy, Script, Store, Transaction,
@@ -15,7 +16,6 @@ pub(super) const DEBUGGER: &str = "it would stop the server for all clients";
 pub(super) const CONFIGURATION: &str = "servers are configured one by one, not through the proxy";
 pub(super) const ONE_BY_ONE: &str = "it speaks of one server, ask that one";
 pub(super) const BLOCKING: &str = "blocking commands are not supported";
-pub(super) const SUBSCRIPTIONS: &str = "publish/subscribe is not supported";
 pub(super) const PAUSE: &str = "servers have other clients, which would go on";
 pub(super) const SHARED_CONNECTION: &str =
     "it concerns one connection to a server, and clients share those";
@@ -183,6 +183,14 @@ pub(super) const fn transaction(
         keys,
         ..line(name, since, arity, Neither, Policy::Transaction(word))
     }
+}
+
+pub(super) const fn subscribe(name: Text, since: Text, kind: Kind) -> Command {
+    line(name, since, -2, Neither, Policy::Subscribe(kind))
+}
+
+pub(super) const fn unsubscribe(name: Text, since: Text, kind: Kind) -> Command {
+    line(name, since, -1, Neither, Policy::Unsubscribe(kind))
 }
 
 pub(super) const fn anywhere(name: Text, since: Text, arity: i16, access: Access) -> Command {
