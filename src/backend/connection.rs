@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::blocking::{Blocked, MESSENGER};
 use super::dedicated::{DEDICATED, Owner};
 use super::listening::Listening;
 use super::noscript::{NO_SCRIPT, Unknown};
 use super::slow::Meter;
-use super::{Again, Call, Cause, Failure, Fate, Kind, Replies, Turn};
+use super::{Call, Cause, Failure, Fate, Kind, Replies, Turn, UNTIMED};
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::handshake::repeatable;
 use crate::protocol::redis::reply::ReplyScanner;
@@ -67,6 +68,8 @@ pub(super) struct Batch {
     pub bounced: Vec<Bounced>,
     /// Requests that run a script which the server does not know.
     pub unknown: Vec<Unknown>,
+    /// The server has told how it calls the connection.
+    pub named: bool,
 }
 
 /// What becomes of (the start of) a reply.
@@ -87,14 +90,16 @@ pub struct Connection {
     pub(super) pool: u16,
     pub(super) server: u16,
     pub(super) kind: Kind,
-    /// Which of `server_connections`, or [`DEDICATED`].
+    /// Which of `server_connections`; or [`DEDICATED`], [`MESSENGER`], [`super::pool::ASIDE`].
     pub(super) lane: u32,
     /// Whose it is, if it is a dedicated one in use.
     pub(super) owner: Option<Owner>,
     /// Where in the stream that owner began.
     pub(super) claimed: u64,
-    /// Its oldest request may take as long as it likes.
-    pub(super) patient: bool,
+    /// Its last request may wait for long.
+    pub(super) blocked: Option<Blocked>,
+    /// The server's own name for it (`CLIENT ID`), if it was asked.
+    pub(super) server_id: Option<u64>,
     /// Its owner wants to hear what the server says unasked.
     pub(super) listening: Option<Listening>,
     pub(super) endpoint: Endpoint,
@@ -124,7 +129,7 @@ pub struct Connection {
     /// Part of the head's reply has been handed on.
     pub(super) begun: bool,
     /// The server answers only while it is a master: what it refuses as none is not handed on.
-    gated: bool,
+    pub(super) gated: bool,
     /// When to give up on replies still due, once the server has moved.
     pub(super) ends_by: Option<u32>,
     /// Requests and their bytes queued since the last report.
@@ -151,7 +156,8 @@ impl Connection {
             lane,
             owner: None,
             claimed: 0,
-            patient: false,
+            blocked: None,
+            server_id: None,
             listening: None,
             endpoint,
             state: State::Connecting,
@@ -337,7 +343,9 @@ impl Connection {
                 break;
             }
             let us = turn.us.wrapping_sub(head.call.began);
-            if meter.count(us) {
+            if head.call.began == UNTIMED {
+                batch.named |= self.end_untimed(&head.call, bytes);
+            } else if meter.count(us) {
                 let from = (self.consumed - base) as usize;
                 self.note_slow(head, from, us, turn.now, meter);
             }
@@ -363,7 +371,7 @@ impl Connection {
             return Verdict::ReadOn;
         }
         let request = || self.out.copy(from, (head.end - self.consumed) as usize);
-        if self.gated && whole && head.call.again == Again::May && is_refusal(error) {
+        if self.gated && whole && self.bounces(head, error) {
             batch.bounced.push(Bounced {
                 entry: head,
                 request: request(),
@@ -405,7 +413,7 @@ impl Connection {
     }
 
     pub(super) fn is_dedicated(&self) -> bool {
-        self.lane == DEDICATED
+        matches!(self.lane, DEDICATED | MESSENGER)
     }
 
     /// Was nothing of its owner's written yet?
@@ -439,7 +447,7 @@ impl Connection {
 const LONGEST_REFUSAL: usize = 1024;
 
 /// Errors with which Redis says that it did not execute a request because of what it is at the moment.
-fn is_refusal(reply: &[u8]) -> bool {
+pub(super) fn is_refusal(reply: &[u8]) -> bool {
     [&b"-READONLY "[..], b"-LOADING ", b"-MASTERDOWN "]
         .iter()
         .any(|word| reply.starts_with(word))

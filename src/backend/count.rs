@@ -3,7 +3,7 @@
 
 use super::connection::{Bounced, Connection, InFlight, State};
 use super::pool::Backends;
-use super::{Call, Cause, Failure};
+use super::{Call, Cause, Failure, UNTIMED};
 use crate::stats::{ErrorKind, ServerStats};
 
 impl Cause {
@@ -74,6 +74,9 @@ impl Backends {
         let stats = self.server_stats(pool, server);
         stats.responses.add(1);
         stats.response_bytes.add(reply.len() as u64);
+        if *began == UNTIMED {
+            return;
+        }
         let took = us.wrapping_sub(*began);
         stats.latency.record(took, 1);
         let config = &self.pools[usize::from(pool)].config;

@@ -121,7 +121,6 @@ impl Backends {
     pub fn release(&mut self, id: ConnectionId, buffers: &mut BufferPool) {
         let connection = &mut self.connections[id as usize];
         connection.owner = None;
-        connection.patient = false;
         let (pool, server) = (connection.pool, connection.server);
         let reusable = connection.state == State::Ready && !connection.leaving;
         let known = self.server_mut(pool, server);
@@ -173,8 +172,11 @@ impl Backends {
     pub(super) fn move_dedicated<R: Replies>(&mut self, id: ConnectionId, turn: &mut Turn<'_, R>) {
         let connection = &mut self.connections[id as usize];
         let (pool, server, kind) = (connection.pool, connection.server, connection.kind);
-        let owner = connection.owner.take();
         let fresh = connection.is_fresh();
+        if connection.blocked.is_some() && !fresh {
+            return self.move_blocked(id, turn);
+        }
+        let owner = connection.owner.take();
         let stray = self.retire(id, turn);
         let Some(owner) = owner else {
             return;
@@ -210,12 +212,26 @@ impl Backends {
         match opened {
             Ok(id) => {
                 self.retained += stray.bytes.len();
+                let blocked = self.connections[before as usize].blocked.take();
+                let managed = self.sentinel(pool).is_some();
                 let connection = &mut self.connections[id as usize];
+                connection.block_as(blocked, managed);
                 connection.listening = listening;
                 connection.take_in(stray, turn.buffers);
                 self.mark(id);
             }
             Err(failure) => self.fail_stray((pool, server), &failure, stray, turn),
+        }
+    }
+
+    /// Its owner learns that it has no connection any more.
+    pub(super) fn lose(&mut self, id: ConnectionId) {
+        if let Some(owner) = self.connections[id as usize].owner.take() {
+            self.changes.push(Change {
+                owner,
+                before: id,
+                after: None,
+            });
         }
     }
 

@@ -73,9 +73,17 @@ impl Backends {
     pub(super) fn set_aside<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
         self.dismiss_idle(pool, server, turn.buffers);
         for id in self.server(pool, server).dedicated.clone() {
-            if self.connections[id as usize].state == State::Connecting {
-                self.move_dedicated(id, turn);
+            let connection = &self.connections[id as usize];
+            let unsent = connection.blocked.is_some() && connection.is_fresh();
+            match connection.state {
+                State::Connecting => self.move_dedicated(id, turn),
+                State::Ready if unsent => self.move_dedicated(id, turn),
+                _ => {}
             }
+        }
+        // One that is a replica already has unblocked its clients.
+        if self.server(pool, server).hold == Hold::Announced {
+            self.recall_all(pool, server, turn.now, turn.buffers);
         }
         for id in self.server(pool, server).shared() {
             let connection = &self.connections[id as usize];
@@ -196,7 +204,12 @@ impl Backends {
         self.take_in((pool, server), kind, stray, turn);
     }
 
-    fn hold_for_symptom<R: Replies>(&mut self, pool: u16, server: u16, turn: &mut Turn<'_, R>) {
+    pub(super) fn hold_for_symptom<R: Replies>(
+        &mut self,
+        pool: u16,
+        server: u16,
+        turn: &mut Turn<'_, R>,
+    ) {
         let Some(sentinel) = self.sentinel(pool) else {
             return;
         };
@@ -327,10 +340,16 @@ impl Backends {
         for (_, connection) in &mut self.connections {
             if (connection.pool, connection.server) == (pool, server)
                 && connection.state == State::Retiring
-                && connection.ends_by.is_none()
             {
-                connection.ends_by = Some(now.wrapping_add(LAST_REPLIES));
+                connection.end_soon(now);
             }
         }
+    }
+}
+
+impl Connection {
+    /// It gets a last chance to answer.
+    pub(super) fn end_soon(&mut self, now: u32) {
+        self.ends_by.get_or_insert(now.wrapping_add(LAST_REPLIES));
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::blocking::MESSENGER;
 use super::connection::{Connection, State};
-use super::dedicated::Change;
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold, next_random};
 use super::slow::Meter;
@@ -72,17 +72,21 @@ impl Backends {
         let mut meter = Meter::new(stats, slow, &mut self.slow);
         let (batch, result) = connection.handle_bytes(input, turn, &mut meter);
         self.retained -= before - connection.retained();
+        let (dedicated, named) = (connection.is_dedicated(), batch.named);
         stats.responses.add(batch.replies);
         stats.response_bytes.add(batch.bytes);
         if let Err(cause) = result {
             self.give_up_on_scripts(batch.unknown, turn);
             // They are older than all that is left on the connection, and go on before it.
             self.leave_lane(id);
-            self.handle_bounced((pool, server), kind, batch.bounced, turn);
+            let mut bounced = batch.bounced;
+            if dedicated && let Some(bounced) = bounced.pop() {
+                self.handle_unblocked(id, bounced, turn);
+            }
+            self.handle_bounced((pool, server), kind, bounced, turn);
             self.handle_closed(id, cause, turn);
             return false;
         }
-        let done = connection.state == State::Retiring && connection.fifo.is_empty();
         let first = batch.replies > 0 && !std::mem::replace(&mut connection.proven, true);
         if first {
             self.handle_proof(id, kind.resp);
@@ -104,12 +108,23 @@ impl Backends {
         if !batch.unknown.is_empty() {
             self.handle_unknown(id, batch.unknown, turn);
         }
-        if done {
-            self.bury(id, turn.buffers);
-        } else {
-            self.mark(id);
+        let mut bounced = batch.bounced;
+        if dedicated && let Some(bounced) = bounced.pop() {
+            self.handle_unblocked(id, bounced, turn);
+        } else if named {
+            self.tell(id, turn.now, turn.buffers);
         }
-        self.handle_bounced((pool, server), kind, batch.bounced, turn);
+        let connection = &self.connections[id as usize];
+        let done = match connection.state {
+            State::Retiring => connection.fifo.is_empty(),
+            state => state == State::Dead,
+        };
+        if !done {
+            self.mark(id);
+        } else if connection.state != State::Dead {
+            self.bury(id, turn.buffers);
+        }
+        self.handle_bounced((pool, server), kind, bounced, turn);
         if done {
             self.end_renewal(pool, server, turn.now, turn.buffers);
         }
@@ -178,12 +193,16 @@ impl Backends {
         // A server that accepts and hangs up would otherwise send the same requests round for ever.
         let may_resend = connected && !connection.is_barren();
         let (owner, dedicated) = (connection.owner.take(), connection.is_dedicated());
+        let movable = (connection.blocked).is_some_and(|blocked| blocked.what.movable);
         let fresh = connection.is_fresh();
+        let messenger = connection.lane == MESSENGER;
         let managed = self.sentinel(pool).is_some();
         // What was taken out of it counts as its own until it is buried.
         let held = self.connections[id as usize].retained();
-        let (stray, lost) = self.connections[id as usize].dismantle(managed && !dedicated);
+        let (stray, lost) =
+            self.connections[id as usize].dismantle(managed && (!dedicated || movable));
         debug_assert_eq!(held, self.connections[id as usize].retained());
+        let fresh = fresh || (movable && lost.is_empty());
         let failure = self.server(pool, server).failure(cause);
         self.count_end(pool, server, &failure.cause);
         let harmless = failure.cause == Cause::Closed
@@ -224,14 +243,12 @@ impl Backends {
             Some(owner) if fresh && (waits || may_resend) => {
                 self.go_on((pool, server), kind, (owner, id), stray, turn);
             }
-            None if waits || may_resend => self.take_in((pool, server), kind, stray, turn),
+            None if !messenger && (waits || may_resend) => {
+                self.take_in((pool, server), kind, stray, turn)
+            }
             owner => {
-                let lost = |owner| Change {
-                    owner,
-                    before: id,
-                    after: None,
-                };
-                self.changes.extend(owner.map(lost));
+                self.connections[id as usize].owner = owner;
+                self.lose(id);
                 self.fail_stray((pool, server), &failure, stray, turn);
             }
         }
@@ -291,13 +308,7 @@ impl Backends {
         if connection.connected {
             stats.server_connections.sub(1);
         }
-        if let Some(owner) = self.connections[id as usize].owner.take() {
-            self.changes.push(Change {
-                owner,
-                before: id,
-                after: None,
-            });
-        }
+        self.lose(id);
         self.leave_lane(id);
         // Its index may be another's by the time the shell looks at the list.
         self.opening.retain(|opening| *opening != id);
@@ -313,6 +324,7 @@ impl Backends {
             let known = self.server_mut(pool, server);
             known.dedicated.retain(|other| *other != id);
             known.idle.retain(|other| *other != id);
+            known.messenger = known.messenger.filter(|other| *other != id);
             return;
         }
         let known = self.server_mut(pool, server);
@@ -359,8 +371,8 @@ impl Backends {
         let config = &self.pools[usize::from(connection.pool)].config;
         let timeout = config.timeout?.as_millis() as u64;
         let hold = self.server(connection.pool, connection.server).hold;
+        let timeout = timeout + connection.leisure()?;
         match (connection.state, hold) {
-            _ if connection.patient && connection.is_ready() => None,
             (State::Waiting, _) | (State::Connecting, Hold::Outage) => None,
             // A master that hands over pauses its clients.
             (_, Hold::Announced) => {
@@ -399,6 +411,7 @@ impl Backends {
             .filter(|(_, c)| {
                 let pool = &self.topology.pools[usize::from(c.pool)];
                 matches!(c.state, State::Connecting | State::Ready)
+                    && c.lane != MESSENGER
                     && pool.servers[usize::from(c.server)].endpoint != c.endpoint
             })
             .map(|(id, _)| id as ConnectionId)

@@ -34,7 +34,7 @@ impl Call {
         }
     }
 
-    fn is_for_nobody(&self) -> bool {
+    pub(super) fn is_for_nobody(&self) -> bool {
         self.client == u32::MAX
     }
 }

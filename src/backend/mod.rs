@@ -2,12 +2,14 @@
 //! the same order and are matched to the requests' reply slots.
 //!
 //! `connection.rs` is one stream (machine), `pool.rs` all streams of a worker and `lifecycle.rs` their life,
-//! `lanes.rs` those that clients share, `dedicated.rs` those of one client alone and `listening.rs` such as
-//! servers push to, `gate.rs` when a failed server is tried again, `hold.rs` the waiting for masters, `reload.rs`
-//! another configuration, `scripts.rs` the scripts that clients have sent and `noscript.rs` how servers hear of
-//! them, `count.rs` what is counted of errors and `slow.rs` which requests took long (machines).
+//! `lanes.rs` those that clients share, `dedicated.rs` those of one client alone, `blocking.rs` requests that
+//! may wait for long on them and `listening.rs` such as servers push to, `gate.rs` when a failed server is tried
+//! again, `hold.rs` the waiting for masters, `reload.rs` another configuration, `scripts.rs` the scripts that
+//! clients have sent and `noscript.rs` how servers hear of them, `count.rs` what is counted of errors and
+//! `slow.rs` which requests took long (machines).
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
+mod blocking;
 mod connection;
 #[cfg(test)]
 mod connection_tests;
@@ -37,6 +39,7 @@ mod slow;
 mod stray;
 mod survey;
 
+pub use blocking::Blocking;
 pub use connection::Connection;
 pub use dedicated::{Change, Owner};
 pub use failure::{Cause, Failure, Fate};
@@ -55,7 +58,7 @@ pub struct Call {
     pub generation: u32,
     /// Number of the slot in the client's pipeline.
     pub slot: u32,
-    /// When it was read from the client, in the worker's microseconds, which wrap.
+    /// When it was read from the client, in the worker's microseconds, which wrap; or [`UNTIMED`].
     pub began: u32,
     /// Which fragment of a split request this is; 0 for a whole one, until `noscript.rs` sends it again.
     pub part: u16,
@@ -75,6 +78,9 @@ pub enum Again {
     /// It fails: who asks wants to know who cannot answer now.
     Not,
 }
+
+/// [`Call::began`] of what is not measured: it may wait for long, or nobody waits for it.
+pub const UNTIMED: u32 = 0;
 
 /// Where replies go. Each call ends in exactly one `reply` with `end`, or one `fail`.
 pub trait Replies {

@@ -62,6 +62,8 @@ pub(super) struct Server {
     /// All dedicated connections, and those of them that nobody has.
     pub(super) dedicated: Vec<ConnectionId>,
     pub(super) idle: Vec<ConnectionId>,
+    /// Takes words to the server that are in no order with requests.
+    pub(super) messenger: Option<ConnectionId>,
     /// Per protocol version: a server that does not speak RESP3 still serves RESP2.
     pub(super) gates: [Gate; 2],
     /// A failure was reported and no reply since.
@@ -389,6 +391,7 @@ impl Server {
             others: Vec::new(),
             dedicated: Vec::new(),
             idle: Vec::new(),
+            messenger: None,
             gates: [Gate::new(), Gate::new()],
             blamed: false,
             hold: if held { Hold::Announced } else { Hold::No },

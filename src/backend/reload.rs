@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::blocking::{MESSENGER, Recall};
 use super::connection::{Connection, State};
 use super::gate::Gate;
 use super::pool::{Backends, ConnectionId, Hold, Pool, Server};
@@ -48,11 +49,13 @@ impl Backends {
                         let others = std::mem::take(&mut known.others);
                         let dedicated = std::mem::take(&mut known.dedicated);
                         let idle = std::mem::take(&mut known.idle);
+                        let messenger = known.messenger.take();
                         *known = Server {
                             lanes,
                             others,
                             dedicated,
                             idle,
+                            messenger,
                             ..fresh()
                         };
                         self.renew(pool, server, turn);
@@ -79,6 +82,9 @@ impl Backends {
         }
         let failure = known.failure(Cause::Removed);
         for id in self.connections_of(pool, server) {
+            if self.connections[id as usize].lane == MESSENGER {
+                continue;
+            }
             if self.connections[id as usize].state != State::Waiting {
                 self.leave_lane(id);
             }
@@ -99,7 +105,11 @@ impl Backends {
                 State::Connecting => connection.leaving = true,
                 State::Ready | State::Retiring => {
                     connection.state = State::Retiring;
+                    if connection.blocked.is_some() {
+                        connection.end_soon(turn.now);
+                    }
                     self.mark(id);
+                    self.recall(id, Recall::Move, turn.now, turn.buffers);
                 }
                 State::Dead => {}
             }
@@ -124,6 +134,7 @@ impl Backends {
         known.gates.iter_mut().for_each(Gate::open);
         self.server_stats(pool, server).failing.set(0);
         self.dismiss_idle(pool, server, turn.buffers);
+        self.recall_all(pool, server, turn.now, turn.buffers);
         let known = self.server_mut(pool, server);
         let before = known.shared();
         known.lanes = [vec![None; count], vec![None; count]];

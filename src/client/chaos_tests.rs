@@ -215,7 +215,7 @@ fn run(seed: u64) {
     }
     let drains = seed.is_multiple_of(3);
     if drains {
-        world.front.drain();
+        world.front.drain(NOW);
     }
     loop {
         let busy = world.turn() | run_tasks(&mut world, &mut peers, &mut woken);

@@ -86,6 +86,8 @@ pub(super) enum After {
     Drain,
     /// It was a question about clients, to be answered by [`super::Front::ask`].
     Ask,
+    /// It may wait for long for its reply, and the next request for that.
+    Block,
     /// No more requests.
     Close,
 }

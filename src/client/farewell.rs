@@ -5,7 +5,7 @@
 //! us just then is lost. So we close where a client least likely has one on its way: after a long silence,
 //! or right behind a reply, which it will hardly have read yet.
 
-use super::{ClientId, Front, State};
+use super::{ClientId, Front, Now, State};
 
 /// What becomes of clients that do not leave by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +32,12 @@ impl Front {
     }
 
     /// From now on every client may be closed as soon as it is owed nothing and its socket is empty.
-    pub fn see_off(&mut self) {
+    /// One that waits for a blocking command is about to send nothing.
+    pub fn see_off(&mut self, now: Now) {
         if self.farewell == Farewell::No {
             self.farewell = Farewell::Soon;
         }
+        self.call_back(now, |_| true);
         for (id, client) in &self.clients.table {
             if client.is_quiet() {
                 self.clients.woken.push(id as ClientId);
@@ -59,8 +61,9 @@ impl Front {
     }
 
     /// No more requests from anyone; every client ends when it has what it is owed.
-    pub fn drain(&mut self) {
+    pub fn drain(&mut self, now: Now) {
         self.farewell = Farewell::Now;
+        self.call_back(now, |_| true);
         for (id, client) in &mut self.clients.table {
             if client.state == State::Open {
                 client.state = State::Closing;

@@ -50,7 +50,7 @@ fn a_client_that_waits_for_a_reply_or_has_begun_a_request_is_no_idle_one() {
         world.front.sweep();
         world.front.sweep();
         assert!(!world.front.should_leave(id));
-        world.front.see_off();
+        world.front.see_off(NOW);
         assert!(!world.front.should_leave(id));
     }
 }
@@ -72,7 +72,7 @@ fn the_reply_to_a_slow_request_begins_a_new_interval() {
 fn clients_are_seen_off_right_behind_their_last_reply() {
     let (mut world, id) = served();
     world.feed(id, GET);
-    world.front.see_off();
+    world.front.see_off(NOW);
     assert!(!world.front.should_leave(id));
     world.settle();
     assert_eq!(world.woken, [id], "its task looks when the reply has left");
@@ -87,8 +87,8 @@ fn clients_are_seen_off_right_behind_their_last_reply() {
 #[test]
 fn to_be_seen_off_does_not_undo_a_drain() {
     let (mut world, id) = served();
-    world.front.drain();
-    world.front.see_off();
+    world.front.drain(NOW);
+    world.front.see_off(NOW);
     assert_eq!(world.front.step(id, &|| NOW), Step::Finish);
     let late = world.open();
     assert_eq!(world.front.step(late, &|| NOW), Step::Finish);

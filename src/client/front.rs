@@ -194,7 +194,10 @@ impl Front {
         }
         if client.pause != Pause::No {
             if !client.may_resume(&self.clients.limits[usize::from(client.pool)]) {
-                return Step::Wait;
+                return match client.watches_input() {
+                    true => Step::Read,
+                    false => Step::Wait,
+                };
             }
             client.pause = Pause::No;
             self.handle_own_input(id, now());
@@ -289,6 +292,9 @@ impl Front {
     /// True: the last one asks about clients.
     fn take_requests(&mut self, id: ClientId, source: &mut Source<'_>, now: Now) -> bool {
         let client = &mut self.clients.table[id as usize];
+        if client.pause == Pause::Blocked {
+            return false;
+        }
         let pool = usize::from(client.pool);
         let limits = &self.clients.limits[pool];
         let config = &self.configs[pool];
@@ -372,7 +378,7 @@ impl Front {
                     client.pause = Pause::Drain;
                     break;
                 }
-                After::Continue | After::Close | After::Ask => {}
+                After::Continue | After::Close | After::Ask | After::Block => {}
             }
             taken += 1;
             stats.commands[context.class as usize].add(1);
@@ -386,6 +392,10 @@ impl Front {
                     // Whoever has many questions lets others have their turn in between.
                     client.pause = Pause::Drain;
                     asks = true;
+                }
+                After::Block => {
+                    client.pipeline.end_request();
+                    client.pause = Pause::Blocked;
                 }
                 _ => client.state = State::Closing,
             }
@@ -404,8 +414,9 @@ impl Front {
         asks
     }
 
-    /// The client will send nothing more; it still gets what it is owed.
+    /// The client will send nothing more; it still gets what it is owed, unless it would have to wait.
     pub fn handle_eof(&mut self, id: ClientId) {
+        self.forsake(id);
         let client = &mut self.clients.table[id as usize];
         if client.state == State::Open {
             client.state = State::Closing;

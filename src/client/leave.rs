@@ -24,7 +24,7 @@ impl Front {
             Vec::new()
         } else {
             self.configs = pools.cloned().collect();
-            self.reconfigure()
+            self.reconfigure(now)
         };
         let (backends, mut turn) = self.turn(now);
         backends.apply(topology, &mut turn);
@@ -34,11 +34,13 @@ impl Front {
     }
 
     /// Goes by other configurations of the pools.
-    fn reconfigure(&mut self) -> Vec<Leaving> {
+    fn reconfigure(&mut self, now: Now) -> Vec<Leaving> {
         let limits = self.configs.iter().map(|config| config.limits);
         self.clients.limits = limits.collect();
         let slow = self.configs.iter().map(|config| slow_from(config));
         self.clients.timing.set_slow_from(slow.collect());
+        let removed: Vec<bool> = (self.configs.iter()).map(|config| config.removed).collect();
+        self.call_back(now, |client| removed[usize::from(client.pool)]);
         let mut leaving = Vec::new();
         for (id, client) in &mut self.clients.table {
             let removed = self.configs[usize::from(client.pool)].removed;

@@ -3,15 +3,17 @@
 //! `source.rs` is where requests are parsed from, `session.rs` decides what becomes of one and `local/`
 //! answers those about the client's own connection, `everywhere.rs` those about all servers, all with a
 //! `context.rs`; `rules.rs` goes before where a pool has rules about commands; `special.rs` is what clients
-//! have that need a connection of their own, `transaction.rs` the first of those; `subscribe.rs` and
-//! `resubscribe.rs` are publish/subscribe, with `subscriptions.rs` for what a client has subscribed to;
-//! `about.rs` is what clients say of themselves, and `roster.rs` lists and kills them, wherever they are;
-//! `pipeline.rs` keeps replies in order; `time.rs` measures how long requests take and `slow.rs` logs the slow
-//! ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a reload removed, `memory.rs` those that
-//! hold too much; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends of a worker
-//! together, `output.rs` is its side to the writer. All machines; the sockets are [`crate::worker`]'s.
+//! have that need a connection of their own, `transaction.rs` the first of those and `blocking.rs` the next;
+//! `subscribe.rs` and `resubscribe.rs` are publish/subscribe, with `subscriptions.rs` for what a client has
+//! subscribed to; `about.rs` is what clients say of themselves, and `roster.rs` lists and kills them, wherever
+//! they are; `pipeline.rs` keeps replies in order; `time.rs` measures how long requests take and `slow.rs` logs
+//! the slow ones; `farewell.rs` sees clients off, `leave.rs` those of a pool that a reload removed, `memory.rs`
+//! those that hold too much; `ebb.rs` tells when memory is to be given back; [`Front`] ties clients and backends
+//! of a worker together, `output.rs` is its side to the writer. All machines; the sockets are
+//! [`crate::worker`]'s.
 
 mod about;
+mod blocking;
 #[cfg(test)]
 mod chaos_tests;
 #[cfg(test)]
@@ -77,6 +79,9 @@ enum Pause {
     Pressure,
     /// The next request must not overtake the ones before it; goes on when they are answered.
     Drain,
+    /// The last request may wait for long; goes on when it is answered. Until then the socket is read so far
+    /// that its end is noticed.
+    Blocked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +161,7 @@ impl Client {
         match self.pause {
             Pause::No => true,
             Pause::Pressure => !self.is_pressed(limits, 4),
-            Pause::Drain => self.pipeline.pending() == 0,
+            Pause::Drain | Pause::Blocked => self.pipeline.pending() == 0,
         }
     }
 }
@@ -278,6 +283,11 @@ impl Replies for Clients {
         };
         self.timing.switch(pool);
         let client = &mut self.table[call.client as usize];
+        if client.state == State::Closing && client.pause == Pause::Blocked {
+            // It was called back: the close says what an error would.
+            client.pipeline.forget();
+            return self.after_reply(call.client);
+        }
         let mut error = Vec::with_capacity(128);
         failure.write(&mut error, call.write, fate);
         client.session.errors += 1;

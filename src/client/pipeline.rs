@@ -14,7 +14,8 @@ mod pushes;
 
 use std::collections::VecDeque;
 
-use super::time::{Timing, UNTIMED};
+use super::time::Timing;
+use crate::backend::UNTIMED;
 use crate::buffer::{BufferPool, OutBuf, SHARE_FROM};
 use crate::protocol::redis::fragment::Gather;
 use pushes::Pushes;
@@ -335,6 +336,14 @@ impl Pipeline {
                     .extend_from_slice(&old[from..from + *len as usize]);
             }
         }
+    }
+
+    /// No reply will come to any of the slots, nor is one wanted.
+    pub fn forget(&mut self) {
+        self.head = self.head.wrapping_add(self.slots.len() as u32);
+        self.slots.clear();
+        (self.head_begun, self.stashed, self.held) = (false, 0, 0);
+        self.stash = Vec::new();
     }
 
     #[inline]

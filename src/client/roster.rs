@@ -9,16 +9,14 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::context::{After, Context};
-use super::{Client, ClientId, Clients, Front, Now, Peer, State};
-use crate::backend::{Again, Call, Replies};
+use super::{Client, ClientId, Clients, Front, Now, Pause, Peer, State};
+use crate::backend::{Again, Call, Replies, UNTIMED};
 use crate::buffer::BufferPool;
 use crate::config::{Listen, PoolConfig};
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::Join;
 use crate::protocol::redis::fragment::Gather;
 use crate::protocol::redis::write;
-
-use super::time::UNTIMED;
 
 /// The one user of a pool.
 pub(super) const USER: &str = "default";
@@ -325,6 +323,7 @@ impl Client {
 
     fn flags(&self) -> String {
         let flags = [
+            ('b', self.pause == Pause::Blocked),
             ('x', self.is_in_transaction()),
             ('c', self.state == State::Closing),
             ('U', self.session.peer == Peer::Unix),

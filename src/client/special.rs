@@ -5,6 +5,7 @@
 //! they stay in their order; requests to other servers go the common way. The tie lasts until nothing holds
 //! it (a transaction, watched keys) and every request is answered.
 
+use super::blocking::Stay;
 use super::context::{After, Context};
 use super::subscriptions::Subscriptions;
 use super::transaction::Transaction;
@@ -16,6 +17,8 @@ pub(super) struct Special {
     pub tie: Option<Tie>,
     pub transaction: Option<Transaction>,
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// Where its last request waits for long, or did.
+    pub stays: Vec<Stay>,
 }
 
 /// A connection of the client's own.
@@ -41,6 +44,26 @@ impl Special {
     pub fn memory(&self) -> usize {
         let subscriptions = self.subscriptions.as_ref();
         subscriptions.map_or(0, |subscriptions| subscriptions.memory())
+    }
+
+    /// One of its connections is another one now, or lost; was it known?
+    fn follow(&mut self, before: ConnectionId, after: Option<ConnectionId>) -> bool {
+        let mut known = false;
+        if let Some(tie) = &mut self.tie
+            && tie.connection == before
+            && !tie.lost
+        {
+            (tie.connection, tie.lost) = (after.unwrap_or(before), after.is_none());
+            known = true;
+        }
+        if let Some(at) = self.stays.iter().position(|stay| stay.connection == before) {
+            match after {
+                Some(after) => self.stays[at].connection = after,
+                None => drop(self.stays.swap_remove(at)),
+            }
+            known = true;
+        }
+        known
     }
 
     /// Would the tie's connection meet its next owner with something of this one's?
@@ -146,18 +169,14 @@ impl Front {
                 continue;
             }
             let client = self.clients.table.get_mut(owner.client as usize);
-            let tie = client
+            let known = client
                 .filter(|client| client.generation == owner.generation)
-                .and_then(|client| client.session.special.as_mut()?.tie.as_mut())
-                .filter(|tie| tie.connection == before);
-            match (tie, after) {
-                (Some(tie), Some(after)) => tie.connection = after,
-                (Some(tie), None) => {
-                    tie.lost = true;
-                    self.settle(owner.client);
-                }
-                (None, Some(after)) => self.backends.abandon(after, &mut self.buffers),
-                (None, None) => {}
+                .and_then(|client| client.session.special.as_mut())
+                .is_some_and(|special| special.follow(before, after));
+            match after {
+                Some(after) if !known => self.backends.abandon(after, &mut self.buffers),
+                None if known => self.settle(owner.client),
+                _ => {}
             }
         }
     }
@@ -177,6 +196,9 @@ impl Front {
         {
             self.backends.release(tie.connection, &mut self.buffers);
         }
+        for stay in special.stays.drain(..).filter(|stay| stay.own) {
+            self.backends.release(stay.connection, &mut self.buffers);
+        }
         if special.subscriptions.is_none() {
             client.session.special = None;
         }
@@ -188,6 +210,9 @@ impl Front {
             && !tie.lost
         {
             self.backends.abandon(tie.connection, &mut self.buffers);
+        }
+        for stay in special.stays.iter().filter(|stay| stay.own) {
+            self.backends.abandon(stay.connection, &mut self.buffers);
         }
         self.abandon_subscriptions(special);
     }

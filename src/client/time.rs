@@ -3,11 +3,13 @@
 //! Measured is every request that went to servers, exactly: from the clock reading behind the socket read
 //! that completed the request to the one behind the socket read that completed the last reply it waited
 //! for, its own or one before it in the pipeline. What the proxy answers alone takes no such time and is
-//! left out; so is a request whose client has left. The clock is read once per socket read, so requests of
+//! left out; so is a request whose client has left, and one that waits as long as it says.
+//! The clock is read once per socket read, so requests of
 //! one read have one time: runs of equal times are counted at once.
 
 use std::sync::Arc;
 
+use crate::backend::UNTIMED;
 use crate::stats::{PoolStats, WorkerStats};
 
 /// A moment, counted from the worker's start.
@@ -31,9 +33,6 @@ impl Now {
         }
     }
 }
-
-/// The time of a request that is not measured.
-pub(super) const UNTIMED: u32 = 0;
 
 /// Counts the requests that are over, for one turn of the worker after the other.
 #[derive(Debug)]

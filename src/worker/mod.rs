@@ -221,13 +221,13 @@ async fn serve(
                 }
                 Some(Order::Drain) | None if !draining => {
                     draining = true;
-                    shared.front.borrow_mut().drain();
+                    shared.front.borrow_mut().drain(shared.now());
                     shared.kick();
                 }
                 Some(Order::Drain) => {}
                 Some(Order::CloseIdle(silence)) => sweeps = Some(interval(silence)),
                 Some(Order::SeeOff) => {
-                    shared.front.borrow_mut().see_off();
+                    shared.front.borrow_mut().see_off(shared.now());
                     shared.kick();
                 }
                 None => served.left.notified().await,

@@ -4,6 +4,7 @@
 //! was acknowledged with what the final masters have. `harness.rs` shows that the comparison finds a loss.
 
 mod auth;
+mod blocking;
 mod crash;
 mod crowd;
 mod endurance;

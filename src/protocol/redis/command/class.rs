@@ -164,7 +164,7 @@ mod tests {
             ("del", Class::Generic),
             ("setbit", Class::Bitmap),
             ("hexpire", Class::Hash),
-            ("blpop", Class::Refused),
+            ("blpop", Class::List),
             ("zadd", Class::SortedSet),
             ("pfdebug", Class::Refused),
             ("geoadd", Class::Geo),

@@ -44,6 +44,7 @@ pub struct Store {
 
 /// Options of XREAD and XREADGROUP before STREAMS, and how many values each has.
 const STREAM_OPTIONS: &[(&str, u8)] = &[
+    ("block", 1),
     ("count", 1),
     ("group", 2),
     ("noack", 0),
@@ -170,12 +171,26 @@ fn streams<'a>(
                 _ => Err(KeysError::UnbalancedStreams(name)),
             };
         }
-        if option.eq_ignore_ascii_case(b"block") {
-            return Err(KeysError::Blocking(name));
-        }
         at += values_of(option, STREAM_OPTIONS).ok_or(KeysError::Syntax)?;
     }
     Err(KeysError::Syntax)
+}
+
+/// Where the value of XREAD's option BLOCK is, `args` being all but the name.
+pub(super) fn value_of_block<'a>(args: &mut impl Iterator<Item = &'a [u8]>) -> Option<usize> {
+    let mut at = 1;
+    while let Some(option) = args.next() {
+        if option.eq_ignore_ascii_case(b"block") {
+            return Some(at + 1);
+        }
+        // STREAMS is none of them.
+        let values = values_of(option, STREAM_OPTIONS)?;
+        if values > 0 {
+            args.nth(values - 1)?;
+        }
+        at += 1 + values;
+    }
+    None
 }
 
 /// How many values follow `option`, if it is one of `options`.
@@ -239,6 +254,10 @@ mod tests {
                 "xreadgroup group streams block count 1 noack streams a >",
                 &[8],
             ),
+            ("xread BLOCK 0 streams a 0", &[4]),
+            ("blpop a b 0", &[1, 2]),
+            ("blmove a b left right 0", &[1, 2]),
+            ("blmpop 0 2 a b left", &[3, 4]),
             ("xreadgroup group g c claim 5 streams a b > >", &[7, 8]),
             ("object ENCODING k", &[2]),
             ("memory usage k samples 5", &[2]),
@@ -289,10 +308,6 @@ mod tests {
             (
                 "xread streams a b 0",
                 "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",
-            ),
-            (
-                "xread BLOCK 0 streams a 0",
-                "ERR 'xread' with BLOCK is refused: blocking commands are not supported",
             ),
             (
                 "object freq",

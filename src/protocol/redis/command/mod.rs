@@ -5,6 +5,7 @@
 //! other module compares command names. It checks no values: arguments that are no keys are Redis's
 //! to judge. It routes nothing and builds no request.
 
+mod blocking;
 mod category;
 mod class;
 mod index;
@@ -15,6 +16,7 @@ mod positions;
 mod table;
 mod told;
 
+pub use blocking::{Timeout, Wait};
 pub use category::Category;
 pub use class::Class;
 pub use keys::{Keys, Store};
@@ -95,6 +97,9 @@ pub enum Policy {
     Local(Local),
     /// Any server can answer: send it to the one of [`PLACEHOLDER`].
     Anywhere,
+    /// May wait long for its reply: sent to the one server all its keys belong to, on a connection of the
+    /// client's own, and the client's next request waits for it.
+    Blocking(Timeout),
     /// About a transaction, on a connection of the client's own to the one server of its keys.
     Transaction(Transaction),
     /// The client hears what is published, on connections of its own to the servers.
@@ -111,7 +116,8 @@ impl Policy {
     /// Do keys say which server gets the request? Then there is at least one.
     pub fn is_routed(self) -> bool {
         match self {
-            Policy::Forward | Policy::Split(_) | Policy::Transaction(Transaction::Watch) => true,
+            Policy::Forward | Policy::Split(_) | Policy::Blocking(_) => true,
+            Policy::Transaction(word) => word == Transaction::Watch,
             Policy::Script(script) => matches!(script, Script::Run | Script::RunKnown),
             _ => false,
         }
@@ -449,7 +455,7 @@ mod tests {
 
     #[test]
     fn only_policies_that_need_a_server_have_keys() {
-        for name in ["ping", "time", "blpop"] {
+        for name in ["ping", "time", "shutdown"] {
             let command = lookup(name.as_bytes()).unwrap();
             let found = command.keys(shortest(command), |_| b"").unwrap();
             assert_eq!((found.len(), found.first()), (0, None), "{name}");

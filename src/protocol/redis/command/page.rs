@@ -4,9 +4,8 @@
 use std::fmt::Write as _;
 
 use super::super::pubsub::Kind;
-use super::positions::BLOCK_REFUSED;
 use super::table::GROUPS;
-use super::{Command, Join, Keys, Local, PLACEHOLDER, Policy, Script};
+use super::{Command, Join, Keys, Local, PLACEHOLDER, Policy, Script, Timeout};
 
 /// Of Markdown.
 pub fn page() -> String {
@@ -106,6 +105,14 @@ impl Command {
             Policy::Anywhere => {
                 format!("sent to the server of `{}`", PLACEHOLDER.escape_ascii())
             }
+            Policy::Blocking(timeout) => {
+                let when = match timeout {
+                    Timeout::Block => "; with BLOCK",
+                    _ => ",",
+                };
+                let condition = self.keys.condition();
+                format!("sent to its server{condition}{when} on a connection of the client's own")
+            }
             Policy::Transaction(_) => {
                 "a transaction, whose keys all have to be on one server".to_owned()
             }
@@ -129,14 +136,11 @@ impl Keys {
                 String::new()
             }
             Keys::Store(_) => ", where the destination has to be too".to_owned(),
-            Keys::Streams => {
-                format!(", which all keys have to share; with BLOCK refused: {BLOCK_REFUSED}")
-            }
             Keys::Script => format!(
                 ", which all keys have to share; without keys to that of `{}`",
                 PLACEHOLDER.escape_ascii()
             ),
-            Keys::Range { .. } | Keys::Numkeys { .. } => {
+            Keys::Range { .. } | Keys::Numkeys { .. } | Keys::Streams => {
                 ", which all keys have to share".to_owned()
             }
         }
@@ -206,6 +210,14 @@ mod tests {
             (
                 "mget",
                 "each server gets the part with its keys; the elements of the replies come in the order of the keys",
+            ),
+            (
+                "brpop",
+                "sent to its server, which all keys have to share, on a connection of the client's own",
+            ),
+            (
+                "xread",
+                "sent to its server, which all keys have to share; with BLOCK on a connection of the client's own",
             ),
             ("ping", "answered by the proxy"),
             ("command", "sent to the server of `placeholder`"),

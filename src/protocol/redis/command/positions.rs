@@ -64,8 +64,6 @@ impl KeyPositions {
     }
 }
 
-pub(super) const BLOCK_REFUSED: &str = "blocking commands are not supported";
-
 /// Why the keys of a request cannot be told. The text is the whole error reply, in Redis's words where
 /// Redis has the same error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +82,4 @@ pub enum KeysError {
         "ERR Unbalanced '{0}' list of streams: for each stream key an ID or '$' must be specified."
     )]
     UnbalancedStreams(&'static str),
-    #[error("ERR '{0}' with BLOCK is refused: {BLOCK_REFUSED}")]
-    Blocking(&'static str),
 }

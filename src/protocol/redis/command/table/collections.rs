@@ -35,12 +35,12 @@ pub(super) const HASHES: &[Command] = &Class::Hash.of([
 ]);
 
 pub(super) const LISTS: &[Command] = &Class::List.of([
-    refused("blmove", "6.2.0", 6, Write, BLOCKING),
-    refused("blmovem", "8.10.0", -6, Write, BLOCKING),
-    refused("blmpop", "7.0.0", -5, Write, BLOCKING),
-    refused("blpop", "2.0.0", -3, Write, BLOCKING),
-    refused("brpop", "2.0.0", -3, Write, BLOCKING),
-    refused("brpoplpush", "2.2.0", 4, Write, BLOCKING),
+    blocking("blmove", "6.2.0", 6, Write, TWO_KEYS, Timeout::At(5)),
+    blocking("blmovem", "8.10.0", -6, Write, TWO_KEYS, Timeout::At(5)),
+    blocking("blmpop", "7.0.0", -5, Write, SECOND_NUMKEYS, Timeout::At(1)),
+    blocking("blpop", "2.0.0", -3, Write, ALL_BUT_LAST, Timeout::Last),
+    blocking("brpop", "2.0.0", -3, Write, ALL_BUT_LAST, Timeout::Last),
+    blocking("brpoplpush", "2.2.0", 4, Write, TWO_KEYS, Timeout::Last),
     read("lindex", "1.0.0", 3, KEY),
     write("linsert", "2.2.0", 5, KEY),
     read("llen", "1.0.0", 2, KEY),
@@ -84,9 +84,9 @@ pub(super) const SETS: &[Command] = &Class::Set.of([
 ]);
 
 pub(super) const SORTED_SETS: &[Command] = &Class::SortedSet.of([
-    refused("bzmpop", "7.0.0", -5, Write, BLOCKING),
-    refused("bzpopmax", "5.0.0", -3, Write, BLOCKING),
-    refused("bzpopmin", "5.0.0", -3, Write, BLOCKING),
+    blocking("bzmpop", "7.0.0", -5, Write, SECOND_NUMKEYS, Timeout::At(1)),
+    blocking("bzpopmax", "5.0.0", -3, Write, ALL_BUT_LAST, Timeout::Last),
+    blocking("bzpopmin", "5.0.0", -3, Write, ALL_BUT_LAST, Timeout::Last),
     write("zadd", "1.2.0", -4, KEY),
     read("zcard", "1.2.0", 2, KEY),
     read("zcount", "2.0.0", 4, KEY),

@@ -3,7 +3,7 @@
 pub(super) use super::super::super::pubsub::Kind;
 pub(super) use super::super::Access::{self, *};
 pub(super) use super::super::{
-    Class, Command, Join, Keys, Local, Policy, Script, Store, Transaction,
+    Class, Command, Join, Keys, Local, Policy, Script, Store, Timeout, Transaction,
 };
 
 /// The release of Nuthatch that served the first commands as they are served now.
@@ -15,7 +15,7 @@ pub(super) const DATABASES: &str = "other pools and clients may use the database
 pub(super) const DEBUGGER: &str = "it would stop the server for all clients";
 pub(super) const CONFIGURATION: &str = "servers are configured one by one, not through the proxy";
 pub(super) const ONE_BY_ONE: &str = "it speaks of one server, ask that one";
-pub(super) const BLOCKING: &str = "blocking commands are not supported";
+pub(super) const BLOCKING: &str = "blocking commands of modules are not supported";
 pub(super) const PAUSE: &str = "servers have other clients, which would go on";
 pub(super) const SHARED_CONNECTION: &str =
     "it concerns one connection to a server, and clients share those";
@@ -46,6 +46,12 @@ pub(super) const NUMPAIRS: Keys = Keys::Numkeys {
     at: 1,
     destination: None,
     step: 2,
+};
+/// As many keys as the second argument says.
+pub(super) const SECOND_NUMKEYS: Keys = Keys::Numkeys {
+    at: 2,
+    destination: None,
+    step: 1,
 };
 pub(super) const NUMKEYS_STORE: Keys = Keys::Numkeys {
     at: 2,
@@ -170,6 +176,20 @@ pub(super) const fn standalone<const N: usize>(mut commands: [Command; N]) -> [C
         at += 1;
     }
     commands
+}
+
+pub(super) const fn blocking(
+    name: Text,
+    since: Text,
+    arity: i16,
+    access: Access,
+    keys: Keys,
+    timeout: Timeout,
+) -> Command {
+    Command {
+        keys,
+        ..line(name, since, arity, access, Policy::Blocking(timeout))
+    }
 }
 
 pub(super) const fn transaction(
