@@ -166,7 +166,7 @@ fn every_job_is_done_once() {
 #[test]
 fn a_crash_leaves_pops_in_doubt_and_reads_waiting() {
     let mut cluster = Cluster::build().hasty().start();
-    let proxy = start(cluster.pool());
+    let proxy = start(cluster.pool().set("outage_hold", 15_000));
     let target = Target::proxy(&cluster, &proxy);
     let (list, stream) = (target.key(0, "list"), target.key(0, "stream"));
     let mut pops = waiting(&proxy, &["BLPOP", &list, "0"]);
