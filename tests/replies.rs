@@ -4,7 +4,8 @@
 mod support;
 
 use support::{
-    Client, FakeConnection, FakeServer, Pool, Proxy, Stats, Value, encode, eventually, keys_on,
+    Client, FakeConnection, FakeServer, Pool, Proxy, Shards, Stats, Value, encode, eventually,
+    keys_on,
 };
 
 const IN_DOUBT: &str = "; the command may or may not have been applied";
@@ -153,6 +154,24 @@ fn every_type_passes_unchanged_at_any_split() {
         drop(backend);
     }
     assert_eq!(fake.connections(), 2);
+}
+
+/// A script's reply can nest as deep as Lua's stack.
+#[test]
+fn a_reply_nested_as_deep_as_redis_can_is_nobodys_harm() {
+    let shards = Shards::start(2);
+    let [mut deep, mut other] = [(); 2].map(|()| shards.client());
+    let key = shards.key(0, 0);
+    assert_eq!(other.cmd(&["SET", key, "v"]), Value::ok());
+    let script = "local t = {} for _ = 1, ARGV[1] do t = {t} end return t";
+    for depth in [100, 1000, 7990] {
+        deep.send(encode(&["EVAL", script, "1", key, &depth.to_string()]));
+        other.send(encode(&["GET", key]));
+        let expected = format!("{}*0\r\n", "*1\r\n".repeat(depth));
+        expect_bytes(&mut deep, expected.as_bytes());
+        assert_eq!(other.read(), Value::bulk("v"));
+    }
+    assert_eq!(shards.server_stat(0, "server_err"), 0);
 }
 
 #[test]

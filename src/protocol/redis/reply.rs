@@ -9,8 +9,11 @@ use thiserror::Error;
 
 use super::number::short_number;
 
-/// Deeper nesting than any Redis command answers with; bounds the memory a lying server can take.
-pub const MAX_DEPTH: usize = 128;
+/// Deeper nesting than Redis answers with: a script's reply nests to what Lua's stack holds (`luaconf.h`,
+/// `LUAI_MAXCSTACK` 8000). Bounds the memory a lying server can take, to 8 bytes for each.
+pub const MAX_DEPTH: usize = 10_000;
+/// Room for so much nesting is kept from reply to reply.
+const MOST_KEPT: usize = 64;
 /// Longest line: status, error, number. Script errors are the long ones.
 pub const MAX_LINE: usize = 1024 * 1024;
 /// Longest header (`$<length>`): kind, sign, 19 digits, CR LF, with room to spare.
@@ -196,8 +199,11 @@ impl ReplyScanner {
         if n == 0 {
             return Ok(Some((header, true)));
         }
-        if self.open.len() == MAX_DEPTH {
-            return Err(ReplyError::TooDeep);
+        match self.open.len() {
+            // What a deep reply took is not kept for ever.
+            0 => self.open.shrink_to(MOST_KEPT),
+            MAX_DEPTH => return Err(ReplyError::TooDeep),
+            _ => {}
         }
         self.open.push(n);
         Ok(Some((header, false)))

@@ -170,7 +170,10 @@ proptest! {
     }
 
     #[test]
-    fn nesting_is_followed_to_its_bound(depth in 0..2 * MAX_DEPTH, size in 1usize..9) {
+    fn nesting_is_followed_to_its_bound(
+        depth in prop_oneof![0..200usize, MAX_DEPTH - 2..MAX_DEPTH + 3],
+        size in 1usize..9,
+    ) {
         let input = [b"*1\r\n".repeat(depth), b":1\r\n".to_vec()].concat();
         let wanted = match depth > MAX_DEPTH {
             true => (Vec::new(), Some(ReplyError::TooDeep)),
