@@ -296,6 +296,29 @@ fn keys_are_located() {
 }
 
 #[test]
+fn keys_of_a_group_are_located_by_its_name() {
+    let groups = "redis: true\n  key_groups: {rq: ['rq:']}";
+    let folder = Folder::with(&ONE_POOL.replace("redis: true", groups));
+    let keys = ["rq", "rq:1", "rq:{42}"];
+    let ended = folder.run(
+        &[
+            &["locate", "--no-header", "-c", "nutcracker.yml"],
+            &keys[..],
+        ]
+        .concat(),
+    );
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let rows = ended
+        .stdout
+        .lines()
+        .map(|line| line.split_once('\t').expect(line));
+    let (shown, places): (Vec<&str>, Vec<&str>) = rows.unzip();
+    assert_eq!(shown, keys);
+    assert!(places[0].starts_with("rq\t"), "{places:?}");
+    assert_eq!(places, [places[0]; 3]);
+}
+
+#[test]
 fn keys_are_read_from_standard_input() {
     let folder = Folder::with(ONE_POOL);
     let input = b"one\n\xff\x00\ttwo\r\n\nlast";

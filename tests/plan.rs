@@ -456,3 +456,21 @@ fn keys_are_counted_as_nutcracker_places_them() {
     }
     assert!(compared > 1000, "hardly any key moved: {compared}");
 }
+
+#[test]
+fn other_key_groups_move_their_keys_only() {
+    let grouped = POOL.replace("redis: true", "redis: true\n  key_groups: {rq: ['rq:']}");
+    let ended = plan(POOL, &grouped);
+    assert_eq!(ended.code, Some(3));
+    for text in [
+        "key_groups: none -> rq: [\"rq:\"]",
+        "made-up keys that change their group",
+        "of keys that stay in their group, or in none: 0.00 %; the rest is about the others",
+    ] {
+        assert!(ended.stdout.contains(text), "{}", ended.stdout);
+    }
+    let count = [&FILES[..], &["--keys", "keys"]].concat();
+    let ended = run(POOL, &grouped, &count, b"rq\na\nb\nc\nrq\n");
+    assert!(ended.stdout.contains("no key moves, of 5"), "{ended:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}

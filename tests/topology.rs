@@ -115,6 +115,7 @@ fn pool(servers: &[(&str, u16)]) -> PoolConfig {
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         hash: Hash::Md5,
         hash_tag: None,
+        key_groups: None,
         distribution: Distribution::Ketama,
         timeout: None,
         backlog: 512,

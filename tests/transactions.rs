@@ -314,3 +314,45 @@ fn what_is_for_all_servers_is_no_part_of_a_transaction() {
     );
     assert!(client.cmd(&["EXEC"]).error().starts_with("EXECABORT"));
 }
+
+#[test]
+fn keys_of_a_group_live_together() {
+    let keys = ["rq:job:1", "rq:queue:default", "rq:queues", "rq:{tag}"];
+    let add = |client: &mut Client| {
+        assert_eq!(client.cmd(&["MULTI"]), Value::ok());
+        let replies = keys.map(|key| client.cmd(&["RPUSH", key, "x"]));
+        (replies, client.cmd(&["EXEC"]))
+    };
+    // Not by themselves.
+    let apart = shards();
+    let (replies, ended) = add(&mut apart.client());
+    let refused = |reply: &Value| reply.is_error() && reply.error().starts_with("CROSSSLOT");
+    assert!(replies.iter().any(refused), "{replies:?}");
+    assert!(ended.error().starts_with("EXECABORT"), "{ended:?}");
+
+    let groups = "{rq: [\"rq:\"], other: [\"rq:other:\"]}";
+    let shards = Shards::start_with(3, |pool| pool.set("key_groups", groups), &[]);
+    let mut client = shards.client();
+    let (replies, ended) = add(&mut client);
+    assert_eq!(replies, keys.map(|_| queued()));
+    assert_eq!(ended, Value::Array(keys.map(|_| Value::Int(1)).to_vec()));
+    let script = "return redis.call('exists', KEYS[1], KEYS[2], KEYS[3], KEYS[4])";
+    let eval = [&["EVAL", script, "4"], &keys[..]].concat();
+    assert_eq!(client.cmd(&eval), Value::Int(4));
+
+    // A key with the group's name is where they are, and those of no group are everywhere.
+    assert_eq!(client.cmd(&["SET", "rq", "x"]), Value::ok());
+    let all = [&["EXISTS", "rq"], &keys[..]].concat();
+    let counts = shards
+        .servers
+        .iter()
+        .map(|server| server.client().cmd(&all));
+    let mut counts: Vec<Value> = counts.collect();
+    counts.sort_by_key(|count| *count == Value::Int(5));
+    assert_eq!(counts, [Value::Int(0), Value::Int(0), Value::Int(5)]);
+    for (index, server) in shards.servers.iter().enumerate() {
+        let key = shards.key(index, 0);
+        assert_eq!(client.cmd(&["SET", key, "x"]), Value::ok());
+        assert_eq!(server.client().cmd(&["EXISTS", key]), Value::Int(1));
+    }
+}

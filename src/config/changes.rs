@@ -218,6 +218,14 @@ const SETTINGS: &[Setting] = &[
     plain("server_failure_limit", |p| {
         p.server_failure_limit.to_string()
     }),
+    noted(
+        "key_groups",
+        |p| {
+            let groups = p.key_groups.as_ref();
+            groups.map_or("none".to_owned(), |groups| format!("{{{groups}}}"))
+        },
+        MOVES_KEYS,
+    ),
     plain("max_request_bytes", |p| {
         p.limits.max_request_bytes.to_string()
     }),

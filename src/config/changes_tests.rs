@@ -73,6 +73,10 @@ const ONE_BY_ONE: &[(&str, &str)] = &[
     ),
     ("server_failure_limit: 9", "server_failure_limit 2 -> 9"),
     (
+        "key_groups: {b: [y, x], a: [z]}",
+        "key_groups none -> {a: [\"z\"], b: [\"x\", \"y\"]} (moves keys)",
+    ),
+    (
         "max_request_bytes: 1mb",
         "max_request_bytes 1073741824 -> 1048576",
     ),

@@ -3,8 +3,8 @@
 //! [`load`] and [`parse`] are the way in. `file.rs` has the text as written (YAML with line numbers);
 //! `resolve.rs` turns that into the types here and collects every mistake, with `options.rs` (the table of
 //! keys), `settings.rs` (their values and defaults), `server.rs` (one entry of
-//! `servers`), `sentinel.rs` (the lists and mappings about Sentinel), `commands.rs` (those about commands) and
-//! `value.rs` (one value); `traps.rs` warns of what is correct but hardly meant; `error.rs` words it all;
+//! `servers`), `sentinel.rs` (the lists and mappings about Sentinel), `commands.rs` (those about commands),
+//! `groups.rs` (that about key groups) and `value.rs` (one value); `traps.rs` warns of what is correct but hardly meant; `error.rs` words it all;
 //! `shown.rs` writes a configuration down again. `merge.rs` lays a file that was read again over the
 //! configuration that runs, `changes.rs` says what that changes, `current.rs` is what everybody may know of
 //! the configuration in use. Nothing here connects, listens or reads a clock; a name given to `listen` is
@@ -15,6 +15,7 @@ mod commands;
 mod current;
 mod error;
 mod file;
+mod groups;
 mod limits;
 mod merge;
 mod options;
@@ -44,6 +45,7 @@ pub use changes::{Change, takes_effect};
 pub use commands::{CommandRules, Denial, Found, Rules};
 pub use current::{Current, InUse, Outcome};
 pub use error::{ConfigErrors, Problem, Severity};
+pub use groups::KeyGroups;
 pub use limits::Limits;
 pub use merge::{MergeError, Merged, merge};
 pub use options::{OPTIONS, OptionDoc};
@@ -142,6 +144,8 @@ pub struct PoolConfig {
     pub listen: Listen,
     pub hash: Hash,
     pub hash_tag: Option<HashTag>,
+    /// Boxed: few pools have them.
+    pub key_groups: Option<Box<KeyGroups>>,
     pub distribution: Distribution,
     /// From the moment a request is queued to its reply; `None` waits for ever.
     pub timeout: Option<Duration>,

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    CommandRules, Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig, SlowRequests,
+    CommandRules, KeyGroups, Limits, Listen, PoolConfig, Secret, SentinelConfig, ServerConfig,
+    SlowRequests,
 };
 use crate::distribution::Distribution;
 use crate::hash::{Hash, HashTag};
@@ -14,6 +15,7 @@ use crate::hash::{Hash, HashTag};
 pub(super) struct Settings {
     pub hash: Hash,
     pub hash_tag: Option<HashTag>,
+    pub key_groups: Option<Box<KeyGroups>>,
     pub distribution: Distribution,
     pub timeout: Option<Duration>,
     pub backlog: u32,
@@ -45,6 +47,7 @@ impl Default for Settings {
         Settings {
             hash: Hash::Fnv1a_64,
             hash_tag: None,
+            key_groups: None,
             distribution: Distribution::Ketama,
             timeout: None,
             backlog: 512,
@@ -86,6 +89,7 @@ impl Settings {
             listen,
             hash: self.hash,
             hash_tag: self.hash_tag,
+            key_groups: self.key_groups,
             distribution: self.distribution,
             timeout: self.timeout,
             backlog: self.backlog,

@@ -85,6 +85,9 @@ fn about_pool(key: &str, pool: &PoolConfig) -> Option<Value> {
             servers.sort_by_key(|(_, server)| server.position);
             servers.iter().map(|(_, one)| server(one)).collect()
         }
+        "key_groups" => (pool.key_groups.as_ref())
+            .map(|groups| json!(groups.groups()))
+            .into(),
         "max_request_bytes" => pool.limits.max_request_bytes.into(),
         "max_arguments" => pool.limits.max_arguments.into(),
         "client_pending_limit" => pool.limits.client_pending_limit.into(),
@@ -200,6 +203,7 @@ full:
   auto_eject_hosts: true
   server_retry_timeout: 1234
   server_failure_limit: 5
+  key_groups: { jobs: [ "rq:", "{" ], a: [ "b" ] }
   max_request_bytes: 2mb
   max_arguments: 77
   client_pending_limit: 88

@@ -25,6 +25,7 @@ pub(crate) fn pool(servers: &[&str]) -> PoolConfig {
         // Spreads keys that differ in their last digits only; FNV leaves them side by side.
         hash: Hash::Md5,
         hash_tag: None,
+        key_groups: None,
         distribution: Distribution::Ketama,
         timeout: None,
         backlog: 512,

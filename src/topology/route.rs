@@ -35,8 +35,13 @@ impl Pool {
         }
     }
 
-    /// The bytes of `key` that are hashed: all, or those within the pool's hash tag.
-    pub fn tag_part<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+    /// The bytes that are hashed for `key`: all, or those within the pool's hash tag; for a key of a group
+    /// those of the group's name.
+    pub fn tag_part<'k>(&'k self, key: &'k [u8]) -> &'k [u8] {
+        let key = match &self.config.key_groups {
+            Some(groups) => groups.group_of(key).map_or(key, str::as_bytes),
+            None => key,
+        };
         match &self.config.hash_tag {
             Some(tag) => tag.part(key),
             None => key,
@@ -46,9 +51,13 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::super::publish::Publisher;
-    use super::super::{ServerId, Topology, Update, fixture};
-    use crate::config::PoolConfig;
+    use super::super::{Pool, ServerId, Topology, Update, fixture};
+    use crate::config::{PoolConfig, parse};
     use crate::distribution::Distribution;
     use crate::hash::{Hash, HashTag};
 
@@ -120,6 +129,60 @@ mod tests {
         assert_eq!(pool.tag_part(b"user:{42}:name"), b"user:{42}:name");
         assert_ne!(Hash::Jenkins.hash(b""), 0);
         assert_eq!(pool.hash_of(b""), 0);
+    }
+
+    fn grouped(tag: &str, groups: &str) -> Arc<Pool> {
+        let text = format!(
+            "p:\n  listen: 127.0.0.1:1\n  redis: true\n  hash: md5\n{tag}{groups}  servers:\n    \
+             - 127.0.0.1:1:1\n    - 127.0.0.1:2:1\n    - 127.0.0.1:3:1\n"
+        );
+        let config = parse(&text, "f").expect("correct").config;
+        Arc::clone(&Topology::initial(&config).pools[0])
+    }
+
+    const GROUPS: &str = "  key_groups: {jobs: ['a', 'c{'], 'x{b}': ['ab', 'b:'], b: [jobs]}\n";
+    const BRACES: &str = "  hash_tag: '{}'\n";
+
+    #[test]
+    fn keys_of_a_group_are_placed_by_its_name_whatever_their_tags() {
+        let pool = grouped(BRACES, GROUPS);
+        for (key, part) in [
+            ("a", "jobs"),
+            ("a{tag}", "jobs"),
+            ("c{tag}", "jobs"),
+            // The tag of a name counts, its group does not.
+            ("ab:1", "b"),
+            ("b:{tag}", "b"),
+            ("jobs", "b"),
+            ("{a}", "a"),
+            ("c", "c"),
+            ("", ""),
+        ] {
+            assert_eq!(pool.tag_part(key.as_bytes()), part.as_bytes(), "{key}");
+        }
+        assert_eq!(pool.hash_of(b"a{tag}"), Hash::Md5.hash(b"jobs"));
+        assert_eq!(pool.hash_of(b""), 0);
+        assert_eq!(grouped("", GROUPS).tag_part(b"ab:1"), b"x{b}");
+    }
+
+    proptest! {
+        #[test]
+        fn only_keys_of_groups_are_placed_otherwise(
+            tag in prop::sample::select(&["", BRACES]),
+            key in "[abcx:{}]{0,8}",
+        ) {
+            let (pool, plain) = (grouped(tag, GROUPS), grouped(tag, ""));
+            let place = |pool: &Pool, key: &str| pool.route(key.as_bytes(), || 0);
+            let like = if key.starts_with("ab") || key.starts_with("b:") {
+                "x{b}"
+            } else if key.starts_with('a') || key.starts_with("c{") {
+                "jobs"
+            } else {
+                &key
+            };
+            prop_assert_eq!(place(&pool, &key), place(&plain, like));
+            prop_assert_eq!(pool.hash_of(key.as_bytes()), plain.hash_of(like.as_bytes()));
+        }
     }
 
     #[test]

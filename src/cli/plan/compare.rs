@@ -119,9 +119,14 @@ pub(super) fn note_renamed_pools(reports: &mut [PoolReport], old: &Config, new: 
 fn verdict(sides: &Sides, movement: Option<&Movement>) -> Verdict {
     match movement {
         Some(movement) if movement.moved > 0 => Verdict::Moves,
+        // The sample has none of these keys.
+        Some(movement) if movement.ungrouped_share > Some(0.0) => Verdict::Moves,
         Some(movement) => match movement.basis {
             Basis::HashSpace | Basis::Keys => Verdict::Stays,
-            Basis::HashSample | Basis::KeySample | Basis::TaggedKeySample => Verdict::MayMove,
+            Basis::HashSample
+            | Basis::KeySample
+            | Basis::TaggedKeySample
+            | Basis::GroupedKeySample => Verdict::MayMove,
         },
         None if sides.draws_alike() => Verdict::Stays,
         None => Verdict::MayMove,

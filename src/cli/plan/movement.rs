@@ -1,6 +1,6 @@
 //! How many keys live elsewhere: measured on the hash space, estimated from made-up keys, or counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub(super) enum Basis {
     KeySample,
     /// As `KeySample`, each with a hash tag.
     TaggedKeySample,
+    /// As `KeySample`, each with a prefix of `key_groups` that has another group, or none, on the other side.
+    GroupedKeySample,
     /// The keys that were given.
     Keys,
 }
@@ -42,7 +44,10 @@ pub(super) enum Basis {
 impl Basis {
     pub(super) fn is_sample(self) -> bool {
         match self {
-            Basis::HashSample | Basis::KeySample | Basis::TaggedKeySample => true,
+            Basis::HashSample
+            | Basis::KeySample
+            | Basis::TaggedKeySample
+            | Basis::GroupedKeySample => true,
             Basis::HashSpace | Basis::Keys => false,
         }
     }
@@ -59,6 +64,8 @@ pub(super) struct Movement {
     pub margin: Option<f64>,
     /// With [`Basis::TaggedKeySample`]: the share of those keys that have no tag.
     pub untagged_share: Option<f64>,
+    /// With [`Basis::GroupedKeySample`]: the share of all other keys.
+    pub ungrouped_share: Option<f64>,
     /// Largest first.
     pub streams: Vec<Stream>,
     /// In the order of the old file, then those that are new.
@@ -120,15 +127,43 @@ impl Sides {
 
     /// Without keys. A sample has `sample` of them. Not for random pools.
     pub(super) fn estimate(&self, sample: u64) -> Movement {
-        let tag = |pool: &Pool| pool.config.hash_tag;
         // A single server is not hashed for.
         let several = [&self.old, &self.new].map(|pool| pool.servers.len() > 1);
         if several != [true, true] {
             return self.by_hash(sample);
         }
+        let others = self.estimate_ungrouped(sample);
+        let prefixes = self.regrouped();
+        if prefixes.is_empty() {
+            return others;
+        }
+        Movement {
+            basis: Basis::GroupedKeySample,
+            untagged_share: others.untagged_share,
+            ungrouped_share: Some(others.share),
+            ..self.by_made_up_keys(sample, &prefixes, [None, None])
+        }
+    }
+
+    /// The prefixes whose keys are of different groups before and after. Without one all keys are of the
+    /// same: a key that is not begins with the longer of its two prefixes, which then is not either.
+    fn regrouped(&self) -> Vec<&str> {
+        let groups = [&self.old, &self.new].map(|pool| pool.config.key_groups.as_deref());
+        let prefixes: BTreeSet<&str> = (groups.iter().flatten())
+            .flat_map(|groups| groups.prefixes())
+            .collect();
+        let is_apart = |prefix: &&str| {
+            let [old, new] = groups.map(|groups| groups?.group_of(prefix.as_bytes()));
+            old != new
+        };
+        prefixes.into_iter().filter(is_apart).collect()
+    }
+
+    fn estimate_ungrouped(&self, sample: u64) -> Movement {
+        let tag = |pool: &Pool| pool.config.hash_tag;
         let tags_apart = match self.hashes_alike() {
             true => self.by_hash(sample),
-            false => self.by_made_up_keys(sample, [None, None]),
+            false => self.by_made_up_keys(sample, &[], [None, None]),
         };
         if tag(&self.old) == tag(&self.new) {
             return tags_apart;
@@ -137,7 +172,7 @@ impl Sides {
         Movement {
             basis: Basis::TaggedKeySample,
             untagged_share: Some(tags_apart.share),
-            ..self.by_made_up_keys(sample, tags)
+            ..self.by_made_up_keys(sample, &[], tags)
         }
     }
 
@@ -161,13 +196,25 @@ impl Sides {
         self.movement(Basis::HashSample, pairs)
     }
 
-    /// Keys of 16 hexadecimal digits, for each of `tags` within that tag.
-    fn by_made_up_keys(&self, sample: u64, tags: [Option<HashTag>; 2]) -> Movement {
+    /// Keys of 16 hexadecimal digits, for each of `tags` within that tag, behind each of `prefixes` in turn.
+    fn by_made_up_keys(
+        &self,
+        sample: u64,
+        prefixes: &[&str],
+        tags: [Option<HashTag>; 2],
+    ) -> Movement {
         let mut tally = Tally::new(self);
         let mut random = SplitMix(0);
         let mut key = Vec::new();
+        let mut prefixes = prefixes.iter().cycle();
         for _ in 0..sample {
             key.clear();
+            key.extend(
+                prefixes
+                    .next()
+                    .into_iter()
+                    .flat_map(|prefix| prefix.bytes()),
+            );
             let mut digits = |key: &mut Vec<u8>| {
                 write!(key, "{:016x}", random.next()).expect("writing to memory");
             };
@@ -207,6 +254,7 @@ impl Sides {
             share: share(moved),
             margin: basis.is_sample().then(|| margin(share(moved), total)),
             untagged_share: None,
+            ungrouped_share: None,
             streams: streams
                 .into_iter()
                 .map(|(count, (from, to))| Stream {
@@ -261,9 +309,10 @@ impl Tally<'_> {
         let (old, new) = (&sides.old, &sides.new);
         let several = old.servers.len() > 1 && new.servers.len() > 1;
         let tags_alike = old.config.hash_tag == new.config.hash_tag;
+        let groups_alike = old.config.key_groups == new.config.key_groups;
         Tally {
             sides,
-            shared_hash: several && tags_alike && sides.hashes_alike(),
+            shared_hash: several && tags_alike && groups_alike && sides.hashes_alike(),
             pairs: Pairs::default(),
         }
     }

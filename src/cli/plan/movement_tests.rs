@@ -126,6 +126,34 @@ fn another_tag_is_estimated_with_keys_that_have_it_and_with_keys_that_do_not() {
 }
 
 #[test]
+fn other_groups_are_estimated_with_keys_that_change_theirs() {
+    let servers = named(4);
+    let groups = |groups| format!("hash: md5;key_groups: {groups}");
+    let sides = |old, new, servers: &[String]| {
+        let (old, new) = (pool(old, &named(4)), pool(&groups(new), servers));
+        sides(&old, &new)
+    };
+    let movement = sides("hash: md5", "{rq: ['rq:']}", &servers).estimate(20_000);
+    assert_eq!(movement.basis, Basis::GroupedKeySample);
+    assert!((movement.share - 0.75).abs() < 0.25, "{}", movement.share);
+    assert_eq!(movement.ungrouped_share, Some(0.0));
+    // All go to one server, and nowhere else.
+    let to: BTreeSet<&str> = movement.streams.iter().map(|it| it.to.as_str()).collect();
+    assert_eq!((to.len(), movement.streams.len()), (1, 3));
+
+    // What has a shorter prefix besides says nothing new.
+    let old = groups("{rq: ['rq:']}");
+    let movement = sides(&old, "{rq: ['rq:', 'rq:queue']}", &servers).estimate(SAMPLE);
+    assert_eq!((movement.basis, movement.moved), (Basis::HashSpace, 0));
+
+    // A group keeps its place while others lose theirs.
+    let both = sides(&old, "{'{rq}': ['rq:']};hash_tag: '{}'", &servers).estimate(1000);
+    assert_eq!((both.basis, both.moved), (Basis::GroupedKeySample, 0));
+    assert!(both.ungrouped_share > Some(0.5), "{both:?}");
+    assert_eq!(both.untagged_share, Some(0.0));
+}
+
+#[test]
 fn slots_without_a_common_divisor_are_estimated_with_hashes() {
     let unnamed = |count| -> Vec<String> {
         let addresses = (0..count).map(|n| format!("10.0.{}.{}:1:1", n / 256, n % 256));
@@ -223,9 +251,12 @@ fn any_pool() -> impl Strategy<Value = Arc<Pool>> {
     let hash = prop::sample::select(&Hash::ALL[..]);
     let distribution = prop::sample::select(&["ketama", "modula"]);
     let tag = prop::sample::select(&["", ";hash_tag: '{}'", ";hash_tag: '$$'"]);
+    let groups = prop::sample::select(&["", ";key_groups: {b: [a]}", ";key_groups: {c: [a, ba]}"]);
     let weights = prop::collection::btree_map(0u16..6, 1u32..9, 1..5);
-    (hash, distribution, tag, weights).prop_map(|(hash, distribution, tag, weights)| {
-        let lines = format!("hash: {};distribution: {distribution}{tag}", hash.name());
+    let parts = (hash, distribution, tag, groups, weights);
+    parts.prop_map(|(hash, distribution, tag, groups, weights)| {
+        let name = hash.name();
+        let lines = format!("hash: {name};distribution: {distribution}{tag}{groups}");
         let servers = weights.into_iter();
         let servers: Vec<String> = servers
             .map(|(name, weight)| format!("127.0.0.1:{}:{weight} s{name}", 7000 + name))

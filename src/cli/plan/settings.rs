@@ -104,6 +104,10 @@ fn values(pool: &PoolConfig) -> Vec<(&'static str, Shown)> {
         ("auto_eject_hosts", plain(pool.auto_eject_hosts)),
         ("server_retry_timeout", ms(pool.server_retry_timeout)),
         ("server_failure_limit", plain(pool.server_failure_limit)),
+        (
+            "key_groups",
+            pool.key_groups.as_ref().map_or(Shown::Absent, plain),
+        ),
         ("max_request_bytes", size(limits.max_request_bytes)),
         ("max_arguments", plain(limits.max_arguments)),
         ("client_pending_limit", plain(limits.client_pending_limit)),
@@ -253,12 +257,13 @@ mod tests {
     #[test]
     fn values_are_shown_as_one_writes_them_and_passwords_are_not() {
         let settings = settings(
-            "  hash_tag: \"{}\"\n  timeout: 400\n  redis_auth: hunter2\n  max_request_bytes: 5000\n  \
+            "  hash_tag: \"{}\"\n  key_groups: {rq: ['rq:']}\n  timeout: 400\n  redis_auth: hunter2\n  max_request_bytes: 5000\n  \
              hold_bytes: 3mb\n  sentinels:\n    - h:1\n    - '[::1]:2'\n  sentinel_auth: {username: u, \
              password: hunter3}\n  rename_commands: {GET: hunter4, SET: ''}\n  sentinel_nat: {'a:1': 'b:2'}\n",
         );
         for (key, value) in [
             ("hash_tag", "{}"),
+            ("key_groups", "rq: [\"rq:\"]"),
             ("timeout", "400"),
             ("redis_auth", "(hidden)"),
             ("max_request_bytes", "5000"),

@@ -104,12 +104,8 @@ fn servers(text: &mut String, changes: &ServerChanges) {
 
 fn keys(text: &mut String, movement: &Movement) {
     line(text, &headline(movement));
-    if let Some(share) = movement.untagged_share {
-        let share = percent(share);
-        line(
-            text,
-            &format!("of keys without a hash tag: {share}; the rest is about keys that have one"),
-        );
+    if let Some(others) = others(movement) {
+        line(text, &others);
     }
     if movement.moved == 0 {
         return;
@@ -140,6 +136,23 @@ fn keys(text: &mut String, movement: &Movement) {
     table(text, &rows);
 }
 
+/// What a sample of one kind of keys does not say of the others.
+fn others(movement: &Movement) -> Option<String> {
+    let [untagged, ungrouped] =
+        [movement.untagged_share, movement.ungrouped_share].map(|share| share.map(percent));
+    let stay = "of keys that stay in their group, or in none";
+    Some(match (ungrouped, untagged) {
+        (None, None) => return None,
+        (None, Some(share)) => {
+            format!("of keys without a hash tag: {share}; the rest is about keys that have one")
+        }
+        (Some(share), None) => format!("{stay}: {share}; the rest is about the others"),
+        (Some(tagged), Some(untagged)) => format!(
+            "{stay}: {tagged} with a hash tag, {untagged} without; the rest is about the others"
+        ),
+    })
+}
+
 fn headline(movement: &Movement) -> String {
     let share = percent(movement.share);
     let (moved, total) = (movement.moved, movement.total);
@@ -151,10 +164,11 @@ fn headline(movement: &Movement) -> String {
         }
         Basis::Keys if none => format!("no key moves, of {total}"),
         Basis::Keys => format!("{share} of the keys move: {moved} of {total}"),
-        Basis::HashSample | Basis::KeySample | Basis::TaggedKeySample => {
+        Basis::HashSample | Basis::KeySample | Basis::TaggedKeySample | Basis::GroupedKeySample => {
             let what = match movement.basis {
                 Basis::HashSample => "hash values",
                 Basis::TaggedKeySample => "made-up keys with hash tags",
+                Basis::GroupedKeySample => "made-up keys that change their group",
                 _ => "made-up keys",
             };
             let margin = movement.margin.unwrap_or_default() * 100.0;

@@ -1,6 +1,7 @@
 //! Keys of every pool that nutcracker does not have.
 
 use super::super::commands;
+use super::super::groups;
 use super::super::slow;
 use super::super::value::{boolean, number};
 use super::{
@@ -11,6 +12,18 @@ use super::{bytes, from_0, from_1, milliseconds};
 const DATABASES_MOST: u32 = 65535;
 
 pub(super) const OWN: &[OptionDoc] = &[
+    OptionDoc {
+        name: "key_groups",
+        absent: "none",
+        accepted: groups::ACCEPTED,
+        doc: "Keys that begin with a prefix of a group are all placed where a key with the group's name would \
+              be, whatever hash tags they have; the longest prefix decides.",
+        nutcracker: false,
+        rule: Rule::Nested(|s, line, node| {
+            groups::read(line, node).map(|groups| s.key_groups = groups)
+        }),
+        ..KEY
+    },
     OptionDoc {
         name: "max_request_bytes",
         default: Some("1gb"),
