@@ -352,3 +352,101 @@ fn the_end_is_not_held_up() {
     assert!(!log.contains("still waiting"), "{log}");
     wait_blocked(&shards.servers[0], 0);
 }
+
+fn replica_of(server: &RedisServer) -> RedisServer {
+    let port = server.port().to_string();
+    let replica = RedisServer::with_args(&["--replicaof", "127.0.0.1", &port]);
+    eventually("it replicates", || {
+        let mut client = server.client();
+        client.cmd(&["SET", "replicated", "1"]);
+        client.cmd(&["WAIT", "1", "100"]) == Value::Int(1)
+    });
+    replica
+}
+
+/// Whatever server a client has written to, WAIT is about that too.
+#[test]
+fn wait_tells_the_fewest_replicas() {
+    let shards = Shards::start(2);
+    let (mut client, mut other) = (shards.client(), shards.client());
+    let keys = [0, 1].map(|server| shards.key(server, 0));
+    let write = |client: &mut Client| {
+        for key in keys {
+            assert_eq!(client.cmd(&["SET", key, "1"]), Value::ok());
+        }
+    };
+    assert_eq!(client.cmd(&["WAIT", "0", "0"]), Value::Int(0));
+    let first = replica_of(&shards.servers[0]);
+    write(&mut client);
+    assert_eq!(
+        client.cmd(&["WAIT", "1", "50"]),
+        Value::Int(0),
+        "one has none"
+    );
+    let second = replica_of(&shards.servers[1]);
+    write(&mut client);
+    assert_eq!(client.cmd(&["WAIT", "1", "0"]), Value::Int(1));
+    // A replica that says nothing has nothing, until it speaks again.
+    second.pause();
+    let all: [&[&str]; 3] = [
+        &["SET", keys[1], "2"],
+        &["WAIT", "1", "0"],
+        &["GET", keys[1]],
+    ];
+    client.send(all.iter().flat_map(|c| encode(c)).collect::<Vec<u8>>());
+    assert_eq!(client.read(), Value::ok());
+    wait_blocked(&shards.servers[1], 1);
+    assert_eq!(other.cmd(&["WAIT", "1", "50"]), Value::Int(0));
+    // It leaves no trace of who leaves.
+    let mut third = shards.client();
+    third.send(encode(&["WAIT", "1", "0"]));
+    wait_blocked(&shards.servers[1], 2);
+    drop(third);
+    wait_blocked(&shards.servers[1], 1);
+    second.resume();
+    assert_eq!(client.read_n(2), [Value::Int(1), Value::bulk("2")]);
+    assert_eq!(
+        client.cmd(&["WAIT", "x", "0"]).error(),
+        "ERR value is not an integer or out of range"
+    );
+    let queued = client.pipeline(&[&["MULTI"][..], &["WAIT", "1", "0"]]);
+    assert!(queued[1].is_error(), "{queued:?}");
+    drop(first);
+}
+
+/// CLIENT UNBLOCK from any worker: as after the time the client gave, or with an error.
+#[test]
+fn clients_can_be_unblocked() {
+    let shards = Shards::start_with(2, |pool| pool, &["--workers", "3"]);
+    let list = shards.key(1, 0);
+    let mut others: Vec<Client> = (0..3).map(|_| shards.client()).collect();
+    for (round, reason) in ["TIMEOUT", "ERROR", "TIMEOUT", "ERROR"].iter().enumerate() {
+        let mut client = shards.client();
+        let Value::Int(id) = client.cmd(&["CLIENT", "ID"]) else {
+            panic!("CLIENT ID is a number")
+        };
+        let id = id.to_string();
+        let other = &mut others[round % 3];
+        let unblock = ["CLIENT", "UNBLOCK", &id, reason];
+        assert_eq!(other.cmd(&unblock), Value::Int(0), "it does not wait");
+        client.send(encode(&["BLPOP", list, "0"]));
+        wait_blocked(&shards.servers[1], 1);
+        let listed = other.cmd(&["CLIENT", "LIST", "ID", &id]);
+        assert!(
+            matches!(&listed, Value::Bulk(line) if String::from_utf8_lossy(line).contains(" flags=b ")),
+            "{listed:?}"
+        );
+        eventually("it is told", || other.cmd(&unblock) == Value::Int(1));
+        let reply = client.read();
+        match *reason {
+            "ERROR" => assert_eq!(
+                reply.error(),
+                "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+            ),
+            _ => assert_eq!(reply, Value::Nil),
+        }
+        wait_blocked(&shards.servers[1], 0);
+        assert_eq!(other.cmd(&["RPUSH", list, "x"]), Value::Int(1));
+        assert_eq!(client.cmd(&["BLPOP", list, "0"]), pair(list, "x"));
+    }
+}

@@ -19,6 +19,9 @@ use crate::topology::{Endpoint, Event};
 /// In place of the number of a lane: carries a few words to a server and ends with the last reply.
 pub(super) const MESSENGER: u32 = u32::MAX - 2;
 
+/// Redis looks for clients whose time is over `hz` times a second, which is once at least.
+const NOTICED: u64 = 1000;
+
 const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
 
 /// What a client asks for with a blocking request.
@@ -89,7 +92,7 @@ impl Connection {
     pub(super) fn leisure(&self) -> Option<u64> {
         match self.blocked.map(|blocked| blocked.what.wait) {
             Some(Wait::Forever) if self.is_ready() => None,
-            Some(Wait::Milliseconds(ms)) if self.is_ready() => Some(ms.into()),
+            Some(Wait::Milliseconds(ms)) if self.is_ready() => Some(u64::from(ms) + NOTICED),
             _ => Some(0),
         }
     }
@@ -142,6 +145,30 @@ impl Backends {
             return false;
         }
         self.recall(id, Recall::Cancel, now, buffers);
+        true
+    }
+
+    /// Has the server end what the connection waits for, as after its time or with an error. False: it waits
+    /// for nothing there, or the server cannot be told.
+    pub fn unblock(
+        &mut self,
+        id: ConnectionId,
+        with_error: bool,
+        now: u32,
+        buffers: &mut BufferPool,
+    ) -> bool {
+        let connection = &self.connections[id as usize];
+        let waits = connection.is_ready() && connection.blocked.is_some();
+        let Some(name) = connection.server_id.filter(|_| waits) else {
+            return false;
+        };
+        let (at, endpoint) = (
+            (connection.pool, connection.server),
+            connection.endpoint.clone(),
+        );
+        let how = if with_error { "ERROR" } else { "TIMEOUT" };
+        let call = Call::for_nobody(UNTIMED, false);
+        self.send_word(at, endpoint, call, &unblock(name, how), now, buffers);
         true
     }
 
@@ -275,6 +302,11 @@ impl Backends {
             since: turn.now,
             ..entry
         };
+        let name = InFlight {
+            call: Call::for_nobody(UNTIMED, false),
+            ..entry
+        };
+        stray.push(name, CLIENT_ID);
         stray.push(entry, changed.as_ref().unwrap_or(&request));
         let connection = &mut self.connections[before as usize];
         connection.blocked = Some(blocked);

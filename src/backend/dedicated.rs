@@ -2,9 +2,9 @@
 //! command leaves on a connection must not meet other clients.
 //!
 //! Their requests never move to another connection once one of them was written, as the server's side of
-//! the matter (MULTI, WATCH) would stay behind. Before that they wait for a failover as all others do. What
-//! became of a connection its owner learns from [`Backends::take_changes`]. One that is given back is kept
-//! for the next client.
+//! the matter (MULTI, WATCH) would stay behind; but for requests that leave nothing there (`blocking.rs`).
+//! Before that they wait for a failover as all others do. What became of a connection its owner learns from
+//! [`Backends::take_changes`]. One that is given back is kept for the next client.
 
 use super::connection::State;
 use super::pool::{Backends, ConnectionId, Hold};

@@ -10,6 +10,8 @@
 //! The sockets are [`crate::worker`]'s. Who the clients are is unknown here: replies leave through [`Replies`].
 
 mod blocking;
+#[cfg(test)]
+mod blocking_tests;
 mod connection;
 #[cfg(test)]
 mod connection_tests;

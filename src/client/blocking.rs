@@ -1,4 +1,4 @@
-//! Blocking commands: BLPOP and its kin, XREAD with BLOCK.
+//! Blocking commands: BLPOP and its kin, XREAD with BLOCK; and WAIT, which waits at all servers.
 //!
 //! Such a request goes out when all before it are answered, on a connection of the client's own, and the
 //! client's next requests wait for its reply. A client that leaves takes its connection with it, which ends
@@ -8,12 +8,15 @@
 use super::context::{After, Context, Request};
 use super::{Client, ClientId, Front, Now, Pause, State};
 use crate::backend::{Blocking, ConnectionId, UNTIMED};
-use crate::protocol::redis::command::{Access, Command, Timeout};
+use crate::protocol::redis::command::{Access, Command, Join, Timeout, Wait};
+use crate::protocol::redis::fragment::Gather;
 use crate::protocol::redis::scan::ArrayFrame;
 
 /// So many bytes may come behind a blocking request before the socket is left alone; as much again as one
 /// read brings may be held.
 const WATCHED_INPUT: usize = 32 * 1024;
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Where a client waits.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,52 @@ impl Context<'_> {
         After::Block
     }
 
+    /// A client's writes may be anywhere: all live servers are asked, and the fewest replicas count.
+    #[inline(never)]
+    pub(super) fn wait(
+        &mut self,
+        bytes: &[u8],
+        frame: &ArrayFrame,
+        command: &Command,
+        join: Join,
+    ) -> After {
+        if self.pipeline.pending() > 0 {
+            return After::Drain;
+        }
+        let timeout = Timeout::LastMilliseconds;
+        let what = Blocking {
+            wait: timeout.of(bytes, frame).unwrap_or(Wait::Forever),
+            timeout,
+            // Another server does not have the writes that it is about.
+            movable: false,
+        };
+        self.leave_stays();
+        let servers = self.backends.live(self.pool);
+        if servers.is_empty() {
+            return self.all_are_ejected();
+        }
+        for server in servers {
+            match self.stay(server) {
+                Ok(stay) => self.special().stays.push(stay),
+                Err(after) => {
+                    self.leave_stays();
+                    return after;
+                }
+            }
+        }
+        let stays = self.special().stays.clone();
+        let gather = Gather::new(join, Vec::new(), stays.len());
+        let slot = self.pipeline.open_gather(gather, UNTIMED);
+        for (part, Stay { connection, .. }) in (0u16..).zip(stays) {
+            // It waits for what was written before the connection's last command (`replication.c`).
+            self.send_unheard(connection, PING, false);
+            let call = self.call(slot, part, command.access);
+            self.backends
+                .send_blocking(connection, call, bytes, what, self.now.ms, self.buffers);
+        }
+        After::Block
+    }
+
     /// The connection to a server on which the client may wait.
     fn stay(&mut self, server: u16) -> Result<Stay, After> {
         let special = self.session.special.as_ref();
@@ -128,6 +177,32 @@ impl Front {
                 }
             }
         }
+    }
+
+    /// Has the server end what the clients that `are_meant` wait for (CLIENT UNBLOCK); answers how many that
+    /// are. Not those that wait for a master or for their connection.
+    pub(super) fn unblock(
+        &mut self,
+        with_error: bool,
+        now: Now,
+        are_meant: impl Fn(&Client) -> bool,
+    ) -> i64 {
+        let mut count = 0;
+        for (_, client) in &self.clients.table {
+            let waits = client.state == State::Open && client.pause == Pause::Blocked;
+            if !waits || !are_meant(client) {
+                continue;
+            }
+            let special = client.session.special.as_ref();
+            let mut told = false;
+            for stay in special.map_or(&[][..], |special| &special.stays) {
+                let id = stay.connection;
+                let (backends, buffers) = (&mut self.backends, &mut self.buffers);
+                told |= backends.unblock(id, with_error, now.ms, buffers);
+            }
+            count += i64::from(told);
+        }
+        count
     }
 
     /// Sees off the clients of `whose` that wait for a blocking command, each as soon as it is sure that the

@@ -196,7 +196,7 @@ impl Context<'_> {
         After::Continue
     }
 
-    fn all_are_ejected(&mut self) -> After {
+    pub(super) fn all_are_ejected(&mut self) -> After {
         match self.backends.route(self.pool, PLACEHOLDER) {
             Err(failure) => self.failure(&failure),
             Ok(_) => self.error(cursor::INVALID),

@@ -54,6 +54,10 @@ pub(super) enum What {
     Kill,
     /// CLIENT KILL's older form: reply with OK, or that there is none.
     KillOne,
+    /// Reply with how many waited.
+    Unblock {
+        with_error: bool,
+    },
 }
 
 /// Which clients are meant: those to which all of this applies.
@@ -166,7 +170,7 @@ impl Question {
     fn join(&self) -> Join {
         match self.what {
             What::List => Join::Text,
-            What::Kill => Join::Sum,
+            What::Kill | What::Unblock { .. } => Join::Sum,
             What::KillOne => Join::AnyOk,
         }
     }
@@ -180,14 +184,14 @@ impl Question {
         let mut out = Vec::with_capacity(list.len() + 32);
         match (self.what, killed) {
             (What::List, _) => write::text(&mut out, self.resp, list),
-            (What::Kill, _) => write::integer(&mut out, killed),
+            (What::Kill | What::Unblock { .. }, _) => write::integer(&mut out, killed),
             (What::KillOne, 0) => write::error(&mut out, NO_SUCH_CLIENT),
             (What::KillOne, _) => write::simple(&mut out, "OK"),
         }
         out
     }
 
-    /// Does what is asked with the clients in `table`; answers the reply.
+    /// Does what is asked with the clients in `table`; answers the reply. It unblocks nobody.
     pub(super) fn carry_out(
         &self,
         table: &mut Slab<Box<Client>>,
@@ -380,6 +384,14 @@ impl Front {
         let Some(config) = self.configs.get(usize::from(question.pool)) else {
             return question.nobody();
         };
+        if let What::Unblock { with_error } = question.what {
+            let config = Arc::clone(config);
+            let count = self.unblock(with_error, now, |client| {
+                client.pool == question.pool
+                    && question.filter.fits(client, question.asker, &config, now)
+            });
+            return question.reply("", count);
+        }
         let Clients { table, woken, .. } = &mut self.clients;
         question.carry_out(table, woken, config, now)
     }

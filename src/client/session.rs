@@ -95,6 +95,7 @@ impl Context<'_> {
             Policy::Scan => self.scan(request, frame, command),
             Policy::Script(script) => self.script(script, request, frame, command),
             Policy::Local(local) => local::handle(self, local, request.bytes(), frame),
+            Policy::Wait(join) => self.wait(request.bytes(), frame, command, join),
             Policy::Blocking(timeout) => self.block(request, frame, command, timeout),
             // Only a name alone is left a container, and no container's arity admits that.
             Policy::Container(_) => self.wrong_arity(command),

@@ -1,7 +1,7 @@
 //! CLIENT: what clients are called and say of themselves. Replies and error texts are Redis'
 //! (`networking.c`).
 
-use super::{SYNTAX, integer, ok};
+use super::{SYNTAX, ok};
 use crate::client::about::{MAX_ATTRIBUTE, is_printable};
 use crate::client::context::{After, Context, shown};
 use crate::client::pipeline::Mute;
@@ -94,27 +94,6 @@ pub(super) fn import_source(context: &mut Context<'_>, word: &[u8]) -> After {
         Some(false) => ok(context),
         Some(true) => context.error("ERR Server is not in import mode"),
         None => context.error(SYNTAX),
-    }
-}
-
-/// Nobody is ever blocked.
-pub(super) fn unblock(context: &mut Context<'_>, args: &[&[u8]]) -> After {
-    let reasons = [&b"timeout"[..], b"error"];
-    let known = |reason: &&[u8]| {
-        reasons
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(reason))
-    };
-    if args.len() > 4 {
-        return context.error(SYNTAX);
-    }
-    if args.get(3).is_some_and(|reason| !known(reason)) {
-        return context.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-    }
-    let id = std::str::from_utf8(args[2]).map(str::parse::<i64>);
-    match id {
-        Ok(Ok(_)) => integer(context, 0),
-        _ => context.error("ERR value is not an integer or out of range"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! CLIENT LIST, INFO and KILL: which clients are meant. Grammar and error texts are Redis' (`networking.c`).
+//! CLIENT LIST, INFO, KILL and UNBLOCK: which clients are meant. Grammar and error texts are Redis' (`networking.c`).
 
 use super::SYNTAX;
 use crate::client::context::{After, Context, shown};
@@ -35,6 +35,26 @@ pub(super) fn kill(context: &mut Context<'_>, args: &[&[u8]]) -> After {
         Ok(filter) => ask(context, What::Kill, filter),
         Err(text) => context.error(&text),
     }
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`
+pub(super) fn unblock(context: &mut Context<'_>, args: &[&[u8]]) -> After {
+    let is = |word: &[u8], reason: &[u8]| reason.eq_ignore_ascii_case(word);
+    let with_error = match args.get(3..).unwrap_or_default() {
+        [] => false,
+        [reason] if is(b"timeout", reason) => false,
+        [reason] if is(b"error", reason) => true,
+        [_] => return context.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
+        _ => return context.error(SYNTAX),
+    };
+    let Some(id) = integer(args[2]) else {
+        return context.error("ERR value is not an integer or out of range");
+    };
+    let filter = Filter {
+        ids: Some(vec![id.try_into().unwrap_or(0)]),
+        ..Filter::default()
+    };
+    ask(context, What::Unblock { with_error }, filter)
 }
 
 fn ask(context: &mut Context<'_>, what: What, filter: Filter) -> After {

@@ -14,7 +14,7 @@ use crate::protocol::redis::scan::ArrayFrame;
 use crate::protocol::redis::write;
 use client::{
     get_name, import_source, no_evict, no_touch, reply, set_info, set_name_to, tracking,
-    tracking_info, unblock,
+    tracking_info,
 };
 use login::{auth, hello, reset};
 use standalone::role;
@@ -58,7 +58,7 @@ pub(super) fn handle(
         Local::ClientReply => reply(context, args[2]),
         Local::ClientTracking => tracking(context, args[2]),
         Local::ClientTrackingInfo => tracking_info(context),
-        Local::ClientUnblock => unblock(context, &args),
+        Local::ClientUnblock => clients::unblock(context, &args),
         Local::ClientGetName => get_name(context),
         Local::ClientId => integer(context, context.session.id as i64),
         Local::ClientSetInfo => set_info(context, args[2], args[3]),

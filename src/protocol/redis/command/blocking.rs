@@ -13,6 +13,8 @@ pub enum Timeout {
     At(u8),
     /// Seconds, in the last argument.
     Last,
+    /// Milliseconds, in the last argument.
+    LastMilliseconds,
     /// Milliseconds, behind the word BLOCK; without that it does not block.
     Block,
 }
@@ -52,7 +54,7 @@ impl Timeout {
     fn find<'a>(self, request: &'a [u8], frame: &ArrayFrame) -> Option<Arg<'a>> {
         let at = match self {
             Timeout::At(at) => usize::from(at),
-            Timeout::Last => frame.argc - 1,
+            Timeout::Last | Timeout::LastMilliseconds => frame.argc - 1,
             Timeout::Block => {
                 let mut args = frame.args(request).skip(1).map(|arg| arg.bytes);
                 value_of_block(&mut args)?
@@ -64,7 +66,7 @@ impl Timeout {
     fn unit(self) -> f64 {
         match self {
             Timeout::At(_) | Timeout::Last => 1000.0,
-            Timeout::Block => 1.0,
+            Timeout::LastMilliseconds | Timeout::Block => 1.0,
         }
     }
 
@@ -94,7 +96,7 @@ impl Timeout {
         };
         let found = self.find(request, &array)?;
         let text = match self {
-            Timeout::Block => ms.to_string(),
+            Timeout::LastMilliseconds | Timeout::Block => ms.to_string(),
             _ if found.bytes.iter().all(u8::is_ascii_digit) => ms.div_ceil(1000).to_string(),
             _ => format!("{}.{:03}", ms / 1000, ms % 1000),
         };

@@ -100,6 +100,9 @@ pub enum Policy {
     /// May wait long for its reply: sent to the one server all its keys belong to, on a connection of the
     /// client's own, and the client's next request waits for it.
     Blocking(Timeout),
+    /// May wait long, for the replicas of every live server: sent whole to each, on connections of the
+    /// client's own, behind a request that has the server count all writes so far; replies are joined.
+    Wait(Join),
     /// About a transaction, on a connection of the client's own to the one server of its keys.
     Transaction(Transaction),
     /// The client hears what is published, on connections of its own to the servers.

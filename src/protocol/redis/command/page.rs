@@ -113,6 +113,12 @@ impl Command {
                 let condition = self.keys.condition();
                 format!("sent to its server{condition}{when} on a connection of the client's own")
             }
+            Policy::Wait(join) => {
+                let joined = join.words();
+                format!(
+                    "sent to every server, on connections of the client's own, for all writes before it; {joined}"
+                )
+            }
             Policy::Transaction(_) => {
                 "a transaction, whose keys all have to be on one server".to_owned()
             }

@@ -30,8 +30,8 @@ pub(super) const KEYS: &[Command] = &Class::Generic.of([
     read("ttl", "1.0.0", 2, KEY),
     read("type", "1.0.0", 2, KEY),
     split("unlink", "4.0.0", -2, Write, ALL_KEYS, Join::Sum),
-    refused("wait", "3.0.0", 3, Neither, SHARED_CONNECTION),
-    refused("waitaof", "7.2.0", 4, Neither, SHARED_CONNECTION),
+    wait("wait", "3.0.0", 3, Join::Least),
+    wait("waitaof", "7.2.0", 4, Join::EachLeast),
 ]);
 
 pub(super) const SCRIPTS: &[Command] = &Class::Scripting.of([

@@ -192,6 +192,10 @@ pub(super) const fn blocking(
     }
 }
 
+pub(super) const fn wait(name: Text, since: Text, arity: i16, join: Join) -> Command {
+    line(name, since, arity, Neither, Policy::Wait(join))
+}
+
 pub(super) const fn transaction(
     name: Text,
     since: Text,
