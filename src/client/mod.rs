@@ -33,6 +33,7 @@ mod memory;
 mod output;
 mod peer;
 mod pipeline;
+mod refusal;
 mod resubscribe;
 mod roster;
 mod rules;

@@ -1,11 +1,11 @@
 //! What becomes of a request: forwarded, split, answered here, or refused with a reason.
 
-use super::context::{After, Context, Part, Request, SHOWN_BYTES, shown};
+use super::context::{After, Context, Part, Request, shown};
 use super::local;
 use crate::backend::{Again, Call, ConnectionId, Failure, Fate};
 use crate::distribution::Distribution;
 use crate::protocol::redis::command::{
-    self, Access, Class, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy, Transaction,
+    self, Access, Command, Join, KeyPositions, Local, PLACEHOLDER, Policy,
 };
 use crate::protocol::redis::fragment::Gather;
 use crate::protocol::redis::scan::{ArrayFrame, Span};
@@ -27,13 +27,13 @@ impl Context<'_> {
         after
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
         if let Some(rules) = self.config.commands.rules() {
             return self.handle_by_rules(rules, request, frame);
         }
         match command::lookup(frame.arg(request.bytes(), 0)) {
-            Some(command) => self.handle_as(command, request, frame),
+            Some(command) => self.handle_command(command, request, frame),
             None => self.handle_learned(request, frame),
         }
     }
@@ -53,8 +53,20 @@ impl Context<'_> {
     }
 
     /// The request's command is, or is within, `command`.
-    #[inline]
+    #[inline(never)]
     pub(super) fn handle_as(
+        &mut self,
+        command: &'static Command,
+        request: Request<'_>,
+        frame: &ArrayFrame,
+    ) -> After {
+        self.handle_command(command, request, frame)
+    }
+
+    /// As [`Context::handle_as`]. The common way from here to the backend is one function, whoever else calls
+    /// what it consists of.
+    #[inline(always)]
+    fn handle_command(
         &mut self,
         mut command: &'static Command,
         request: Request<'_>,
@@ -85,10 +97,7 @@ impl Context<'_> {
         match command.policy {
             Policy::Forward => self.forward(request, frame, command),
             Policy::Split(join) => self.split(request, frame, command, join),
-            Policy::Anywhere => {
-                let server = self.placeholder();
-                self.send(server, request, command)
-            }
+            Policy::Anywhere => self.anywhere(request, command),
             Policy::Everywhere(join) => self.everywhere(request, command, join),
             Policy::Flush => self.flush(request, command),
             Policy::Kill => self.kill(request, command),
@@ -106,34 +115,31 @@ impl Context<'_> {
         }
     }
 
-    #[cold]
-    pub(super) fn refuse(&mut self, command: &Command, reason: &str) -> After {
-        let name = command.name;
-        self.error(&format!("ERR unsupported command '{name}': {reason}"))
+    fn anywhere(&mut self, request: Request<'_>, command: &Command) -> After {
+        let server = self.placeholder();
+        self.send(server, request, command)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn forward(
         &mut self,
         request: Request<'_>,
         frame: &ArrayFrame,
         command: &Command,
     ) -> After {
-        match self.server_of(request.bytes(), frame, command) {
-            Ok(Some(server)) => self.send(Ok(server), request, command),
-            Ok(None) => {
-                let server = self.placeholder();
-                self.send(server, request, command)
-            }
-            Err(after) => after,
-        }
+        let server = match self.server_of(request.bytes(), frame, command) {
+            Ok(Some(server)) => Ok(server),
+            Ok(None) => self.placeholder(),
+            Err(after) => return after,
+        };
+        self.send(server, request, command)
     }
 
     /// The one server of a request's keys; `None` for a script that has none, or none that it tells.
     ///
     /// # Errors
     /// There is none; the request has been answered.
-    #[inline]
+    #[inline(always)]
     pub(super) fn server_of(
         &mut self,
         bytes: &[u8],
@@ -162,6 +168,7 @@ impl Context<'_> {
     }
 
     /// The server for what any can answer.
+    #[inline(never)]
     pub(super) fn placeholder(&mut self) -> Result<u16, Failure> {
         self.backends.route(self.pool, PLACEHOLDER)
     }
@@ -197,7 +204,7 @@ impl Context<'_> {
     }
 
     /// Queues a whole request for a server.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send(
         &mut self,
         server: Result<u16, Failure>,
@@ -212,7 +219,7 @@ impl Context<'_> {
         After::Continue
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_on(
         &mut self,
         connection: ConnectionId,
@@ -233,7 +240,7 @@ impl Context<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn connection(&mut self, server: u16) -> Result<ConnectionId, Failure> {
         if let Some(special) = &self.session.special
             && let Some(own) = special.tied_to(server)
@@ -397,63 +404,6 @@ impl Context<'_> {
             .handle_failure(slot, part, &error, self.timing, self.buffers);
         debug_assert!(failed.is_ok(), "a slot that was just opened has not begun");
     }
-
-    #[cold]
-    pub(super) fn wrong_arity(&mut self, command: &Command) -> After {
-        if command.policy == Policy::Transaction(Transaction::Exec) {
-            // It ends the transaction all the same (`server.c`, `rejectCommand`).
-            self.drop_transaction();
-            return self.error(
-                "EXECABORT Transaction discarded because of: \
-                 wrong number of arguments for 'exec' command",
-            );
-        }
-        let name = command.name;
-        self.error(&format!(
-            "ERR wrong number of arguments for '{name}' command"
-        ))
-    }
-
-    /// Redis' words (`server.c`, `commandCheckExistence`).
-    #[cold]
-    fn unknown_subcommand(
-        &mut self,
-        container: &Command,
-        bytes: &[u8],
-        frame: &ArrayFrame,
-    ) -> After {
-        self.class = Class::Unknown;
-        let word = shown(frame.arg(bytes, 1));
-        let container = container.name.to_ascii_uppercase();
-        self.error(&format!(
-            "ERR unknown subcommand '{word}'. Try {container} HELP."
-        ))
-    }
-
-    /// Redis' words (`server.c`, `rejectCommandFormat`); HTTP ends the connection as there.
-    #[cold]
-    pub(super) fn unknown(&mut self, bytes: &[u8], frame: &ArrayFrame) -> After {
-        let name = frame.arg(bytes, 0);
-        if [&b"post"[..], b"host:"]
-            .iter()
-            .any(|word| word.eq_ignore_ascii_case(name))
-        {
-            self.error("ERR this is a Redis port and the request looks like HTTP");
-            return After::Close;
-        }
-        let mut shown_args = String::new();
-        for arg in frame.args(bytes).skip(1) {
-            let Some(room @ 1..) = SHOWN_BYTES.checked_sub(shown_args.len()) else {
-                break;
-            };
-            let cut = &arg.bytes[..arg.bytes.len().min(room)];
-            shown_args.push_str(&format!("'{}' ", shown(cut)));
-        }
-        let name = shown(name);
-        self.error(&format!(
-            "ERR unknown command '{name}', with args beginning with: {shown_args}"
-        ))
-    }
 }
 
 /// Out of the way of commands that are none.
@@ -468,7 +418,7 @@ fn subcommand(
 }
 
 /// The positions of the request's keys, or the error reply.
-#[inline]
+#[inline(always)]
 fn positions(command: &Command, bytes: &[u8], frame: &ArrayFrame) -> Result<KeyPositions, String> {
     let mut args = None;
     let mut at = 0;

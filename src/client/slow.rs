@@ -72,7 +72,7 @@ struct Described<'a> {
 impl fmt::Display for Described<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (argc, args) = arguments(self.request);
-        // Not `lookup`: with one caller only it becomes part of it, which requests notice.
+        // Not `lookup`: it is made part of whoever calls it.
         let name = args.first().copied().unwrap_or_default();
         let is_meant = |command: &&Command| command.name.as_bytes().eq_ignore_ascii_case(name);
         let listed = command::all().iter().find(is_meant);

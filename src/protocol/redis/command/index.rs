@@ -61,7 +61,7 @@ impl Index {
         Self { slots }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, name: &[u8]) -> Option<&'static Command> {
         let packed = Packed::new(name);
         let mut at = packed.home();

@@ -231,7 +231,7 @@ pub enum Local {
 }
 
 /// The command of this name in any ASCII case; `None` if Redis has no such command.
-#[inline]
+#[inline(always)]
 pub fn lookup(name: &[u8]) -> Option<&'static Command> {
     index::INDEX.find(name)
 }
