@@ -356,3 +356,26 @@ fn keys_of_a_group_live_together() {
         assert_eq!(server.client().cmd(&["EXISTS", key]), Value::Int(1));
     }
 }
+
+/// A connection that is lost after EXEC was answered takes nothing with it.
+#[test]
+fn a_lost_connection_matters_only_to_what_was_on_it() {
+    let mut shards = shards();
+    let mut client = shards.client();
+    let (a, b) = (shards.key(0, 0).to_owned(), shards.key(1, 0).to_owned());
+    let all: [&[&str]; 3] = [&["MULTI"], &["SET", &a, "1"], &["EXEC"]];
+    shards.servers[1].pause();
+    let mut bytes: Vec<u8> = all.iter().flat_map(|c| encode(c)).collect();
+    // It keeps the client from being at rest.
+    bytes.extend(encode(&["GET", &b]));
+    client.send(bytes);
+    assert_eq!(client.read_n(3)[2], Value::Array(vec![Value::ok()]));
+    shards.servers[0].kill();
+    eventually("the proxy has noticed", || connections(&shards, 0) == 0);
+    shards.servers[0].restart();
+    client.send(all.iter().flat_map(|c| encode(c)).collect::<Vec<u8>>());
+    shards.servers[1].resume();
+    assert_eq!(client.read(), Value::Nil);
+    let replies = client.read_n(3);
+    assert_eq!(replies[2], Value::Array(vec![Value::ok()]), "{replies:?}");
+}

@@ -53,7 +53,10 @@ impl Special {
             && tie.connection == before
             && !tie.lost
         {
-            (tie.connection, tie.lost) = (after.unwrap_or(before), after.is_none());
+            match after {
+                Some(after) => tie.connection = after,
+                None => self.lose_tie(),
+            }
             known = true;
         }
         if let Some(at) = self.stays.iter().position(|stay| stay.connection == before) {
@@ -64,6 +67,13 @@ impl Special {
             known = true;
         }
         known
+    }
+
+    /// The tie's connection has ended. What nothing depended on is forgotten.
+    fn lose_tie(&mut self) {
+        let begun = self.transaction.as_ref().is_some_and(Transaction::is_begun);
+        self.tie = self.tie.filter(|tie| begun || tie.watching);
+        self.tie.iter_mut().for_each(|tie| tie.lost = true);
     }
 
     /// Would the tie's connection meet its next owner with something of this one's?

@@ -34,6 +34,12 @@ pub(super) struct Transaction {
     ends: Vec<usize>,
 }
 
+impl Transaction {
+    pub fn is_begun(&self) -> bool {
+        self.begun
+    }
+}
+
 impl Context<'_> {
     #[cold]
     pub(super) fn transact(

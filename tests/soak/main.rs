@@ -9,6 +9,7 @@
 //! `NUTHATCH_SOAK_SECONDS` (20), `NUTHATCH_SOAK_CLIENTS` (16) and `NUTHATCH_SOAK_SEED` (random, printed)
 //! shape the run. The seed repeats the requests and the failures, not their timing.
 
+mod listen;
 mod model;
 mod session;
 #[path = "../support/mod.rs"]

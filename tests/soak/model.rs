@@ -4,6 +4,8 @@
 //! possible values when a write was answered with an error (applied or not) and when its server lost its
 //! data (then nil is possible as well).
 
+use std::collections::HashMap;
+
 use crate::support::Value;
 use crate::world::{TAGS, World};
 
@@ -36,6 +38,15 @@ pub enum Op {
     Echo(Vec<u8>),
     Ping,
     PingWith(Vec<u8>),
+    Multi,
+    /// Within a transaction.
+    Queued(Box<Op>),
+    /// What was queued before, all for one server.
+    Exec(Vec<Op>),
+    /// One element for a list of its own, on the server of this key.
+    Push(usize, u64),
+    /// Takes it out again, and waits for it if it is not there yet.
+    Pop(usize, u64),
     /// Must be answered with an error and leave the connection usable.
     Refused(Vec<Vec<u8>>),
 }
@@ -46,7 +57,10 @@ impl Op {
             Op::Get(key) | Op::Set(key, _) | Op::Incr(key) => vec![*key],
             Op::Mget(keys) | Op::Del(keys) | Op::Exists(keys) => keys.clone(),
             Op::Mset(pairs) => pairs.iter().map(|pair| pair.0).collect(),
-            Op::Echo(_) | Op::Ping | Op::PingWith(_) | Op::Refused(_) => Vec::new(),
+            Op::Push(key, _) | Op::Pop(key, _) => vec![*key],
+            Op::Queued(op) => op.keys(),
+            Op::Exec(ops) => ops.iter().flat_map(Op::keys).collect(),
+            Op::Echo(_) | Op::Ping | Op::PingWith(_) | Op::Multi | Op::Refused(_) => Vec::new(),
         }
     }
 }
@@ -83,6 +97,8 @@ pub struct Model<'w> {
     /// those requests may be executed any time later.
     generation: u64,
     keys: Vec<Key>,
+    /// Elements that are in their lists, and how often the server had lost its data by then.
+    pushed: HashMap<u64, u64>,
     world: &'w World,
 }
 
@@ -96,6 +112,7 @@ impl<'w> Model<'w> {
             client,
             generation,
             keys: (0..KEYS).map(fresh).collect(),
+            pushed: HashMap::new(),
             world,
         }
     }
@@ -112,6 +129,33 @@ impl<'w> Model<'w> {
             self.generation
         )
         .into_bytes()
+    }
+
+    /// `None`: that is not known.
+    pub fn is_there(&self, key: usize) -> Option<bool> {
+        match self.candidates(key)[..] {
+            [Content::Nil] => Some(false),
+            [_] => Some(true),
+            _ => None,
+        }
+    }
+
+    /// The keys on the server of `key`.
+    pub fn neighbours(&self, key: usize) -> Vec<usize> {
+        let owner = |key| self.world.owner(tag(self.client, key));
+        (0..KEYS)
+            .filter(|&other| owner(other) == owner(key))
+            .collect()
+    }
+
+    pub fn list_name(&self, key: usize, seq: u64) -> Vec<u8> {
+        let mut name = self.key_name(key);
+        name.extend(format!(".list{seq}").bytes());
+        name
+    }
+
+    pub fn element(&self, seq: u64) -> Vec<u8> {
+        format!("e:{}:{seq}", self.client).into_bytes()
     }
 
     /// To be called before the request's first byte is sent.
@@ -165,7 +209,7 @@ impl<'w> Model<'w> {
             };
         }
         if reply.is_error() {
-            return self.judge_error(request);
+            return self.judge_error(request, reply.error());
         }
         match (&request.op, reply) {
             (Op::Get(key), _) => self.read(*key, request.losses[0], reply)?,
@@ -203,12 +247,41 @@ impl<'w> Model<'w> {
             }
             (Op::Echo(payload) | Op::PingWith(payload), Value::Bulk(body)) if body == payload => {}
             (Op::Ping, Value::Simple(text)) if text == "PONG" => {}
+            (Op::Multi, _) if *reply == Value::ok() => {}
+            (Op::Queued(_), Value::Simple(text)) if text == "QUEUED" => {}
+            (Op::Exec(ops), Value::Array(replies)) if ops.len() == replies.len() => {
+                let mut losses = request.losses.iter().copied();
+                for (op, reply) in ops.iter().zip(replies) {
+                    let inner = Request {
+                        losses: losses.by_ref().take(op.keys().len()).collect(),
+                        op: op.clone(),
+                        sent: request.sent,
+                    };
+                    self.judge(&inner, reply)?;
+                }
+            }
+            (Op::Push(_, seq), Value::Int(1)) => {
+                self.pushed.insert(*seq, request.losses[0]);
+            }
+            (Op::Pop(key, seq), Value::Array(found)) => {
+                let expected = [self.list_name(*key, *seq), self.element(*seq)];
+                if *found != expected.map(Value::Bulk) {
+                    return Err("another list's element".into());
+                }
+                self.pushed.remove(seq);
+            }
+            (Op::Pop(key, seq), Value::Nil) => {
+                let lost = self.world.losses(tag(self.client, *key));
+                if self.pushed.remove(seq).is_some_and(|losses| losses == lost) {
+                    return Err("an element is lost".into());
+                }
+            }
             _ => return Err("not the reply of this request".into()),
         }
         Ok(Verdict::Answered)
     }
 
-    fn judge_error(&mut self, request: &Request) -> Result<Verdict, String> {
+    fn judge_error(&mut self, request: &Request, error: &str) -> Result<Verdict, String> {
         let keys = request.op.keys();
         if !keys
             .iter()
@@ -217,6 +290,17 @@ impl<'w> Model<'w> {
             return Err("an error though no server of it failed".into());
         }
         match &request.op {
+            // It says that nothing was executed.
+            Op::Exec(_) if error.starts_with("EXECABORT ") => {}
+            op => self.doubt(op),
+        }
+        Ok(Verdict::Failed)
+    }
+
+    /// It may have been executed, or not.
+    fn doubt(&mut self, op: &Op) {
+        match op {
+            Op::Exec(ops) => ops.iter().for_each(|op| self.doubt(op)),
             Op::Set(key, content) => self.maybe(*key, *content),
             Op::Mset(pairs) => pairs
                 .iter()
@@ -233,7 +317,6 @@ impl<'w> Model<'w> {
             }
             _ => {}
         }
-        Ok(Verdict::Failed)
     }
 
     /// Everything a key may hold by now.
@@ -319,155 +402,5 @@ fn text(client: u64, seq: u64, len: usize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::Loss;
-
-    fn world() -> World {
-        World::new((0..TAGS).map(|tag| tag % 3).collect())
-    }
-
-    fn settle(model: &mut Model, op: Op, reply: Value) -> Result<Verdict, String> {
-        let request = model.request(op);
-        model.settle(&request, &reply)
-    }
-
-    const OLD: Content = Content::Text { seq: 1, len: 50 };
-    const NEW: Content = Content::Text { seq: 2, len: 50 };
-
-    /// A model whose key 0 holds `OLD`.
-    fn written(world: &World) -> Model<'_> {
-        let mut model = Model::new(1, 0, world);
-        assert_eq!(
-            settle(&mut model, Op::Set(0, OLD), Value::ok()),
-            Ok(Verdict::Answered)
-        );
-        model
-    }
-
-    #[test]
-    fn a_read_gives_what_was_written_and_nothing_else() {
-        let world = world();
-        let mut model = written(&world);
-        let (old, new) = (Value::Bulk(model.bytes(OLD)), Value::Bulk(model.bytes(NEW)));
-        assert!(settle(&mut model, Op::Get(0), old.clone()).is_ok());
-        assert!(
-            settle(&mut model, Op::Get(0), new.clone()).is_err(),
-            "a value never written"
-        );
-        assert!(
-            settle(&mut model, Op::Get(0), Value::Nil).is_err(),
-            "a lost write"
-        );
-        assert!(
-            settle(&mut model, Op::Get(1), old.clone()).is_err(),
-            "another key's value"
-        );
-        assert!(settle(&mut model, Op::Set(0, NEW), Value::ok()).is_ok());
-        assert!(
-            settle(&mut model, Op::Get(0), old).is_err(),
-            "a stale value"
-        );
-        assert!(settle(&mut model, Op::Get(0), new).is_ok());
-    }
-
-    #[test]
-    fn another_clients_value_is_noticed() {
-        let world = world();
-        let mut model = written(&world);
-        let theirs = Value::Bulk(Model::new(2, 0, &world).bytes(OLD));
-        assert!(settle(&mut model, Op::Get(0), theirs).is_err());
-    }
-
-    #[test]
-    fn replies_of_other_requests_are_noticed() {
-        let world = world();
-        let mut model = written(&world);
-        assert!(settle(&mut model, Op::Get(0), Value::ok()).is_err());
-        assert!(settle(&mut model, Op::Ping, Value::ok()).is_err());
-        assert!(settle(&mut model, Op::Echo(b"a".to_vec()), Value::bulk("b")).is_err());
-        assert!(settle(&mut model, Op::Refused(Vec::new()), Value::ok()).is_err());
-        let old = Value::Bulk(model.bytes(OLD));
-        assert!(
-            settle(
-                &mut model,
-                Op::Mget(vec![0, 1]),
-                Value::Array(vec![Value::Nil, old.clone()])
-            )
-            .is_err()
-        );
-        assert!(
-            settle(
-                &mut model,
-                Op::Mget(vec![0, 1]),
-                Value::Array(vec![old.clone()])
-            )
-            .is_err()
-        );
-        assert!(
-            settle(
-                &mut model,
-                Op::Mget(vec![0, 1]),
-                Value::Array(vec![old, Value::Nil])
-            )
-            .is_ok()
-        );
-        assert!(settle(&mut model, Op::Exists(vec![0, 1]), Value::Int(2)).is_err());
-        assert!(settle(&mut model, Op::Del(vec![0, 1]), Value::Int(1)).is_ok());
-        assert!(
-            settle(&mut model, Op::Exists(vec![0]), Value::Int(1)).is_err(),
-            "deleted"
-        );
-    }
-
-    #[test]
-    fn a_repeated_increment_is_noticed() {
-        let world = world();
-        let mut model = Model::new(1, 0, &world);
-        assert!(settle(&mut model, Op::Incr(TEXT_KEYS), Value::Int(1)).is_ok());
-        assert!(settle(&mut model, Op::Incr(TEXT_KEYS), Value::Int(3)).is_err());
-        assert!(settle(&mut model, Op::Incr(TEXT_KEYS), Value::Int(2)).is_ok());
-    }
-
-    #[test]
-    fn errors_count_only_for_servers_that_failed() {
-        let world = world();
-        let mut model = written(&world);
-        let down = || Value::Error("ERR Connection refused".into());
-        assert!(settle(&mut model, Op::Get(0), down()).is_err());
-        let owner = world.owner(tag(1, 0));
-        world.fail(owner, Loss::Connections);
-        assert_eq!(
-            settle(&mut model, Op::Set(0, NEW), down()),
-            Ok(Verdict::Failed)
-        );
-        let elsewhere = (0..KEYS)
-            .find(|&key| world.owner(tag(1, key)) != owner)
-            .expect("three servers");
-        assert!(settle(&mut model, Op::Get(elsewhere), down()).is_err());
-        assert!(
-            settle(&mut model, Op::Get(0), Value::Nil).is_err(),
-            "no data was lost"
-        );
-        let new = Value::Bulk(model.bytes(NEW));
-        assert!(
-            settle(&mut model, Op::Get(0), new).is_ok(),
-            "the failed write was applied"
-        );
-        let old = Value::Bulk(model.bytes(OLD));
-        assert!(
-            settle(&mut model, Op::Get(0), old).is_err(),
-            "and stays applied"
-        );
-    }
-
-    #[test]
-    fn lost_data_may_read_as_nil_once_and_stays_lost() {
-        let world = world();
-        let mut model = written(&world);
-        world.fail(world.owner(tag(1, 0)), Loss::Data);
-        assert!(settle(&mut model, Op::Get(0), Value::Nil).is_ok());
-        let old = Value::Bulk(model.bytes(OLD));
-        assert!(settle(&mut model, Op::Get(0), old).is_err());
-    }
-}
+#[path = "model_tests.rs"]
+mod tests;

@@ -21,6 +21,7 @@ const FITS_IN_SOCKET: usize = 32 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub replies: u64,
+    pub messages: u64,
     errors: u64,
     sessions: u64,
     resp3: u64,
@@ -32,6 +33,7 @@ pub struct Counts {
 impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.replies += other.replies;
+        self.messages += other.messages;
         self.errors += other.errors;
         self.sessions += other.sessions;
         self.resp3 += other.resp3;
@@ -45,6 +47,7 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts {
             replies,
+            messages,
             errors,
             sessions,
             resp3,
@@ -54,7 +57,8 @@ impl fmt::Display for Counts {
         } = self;
         write!(
             f,
-            "{replies} replies checked, {errors} of them errors of failed servers; {sessions} connections: \
+            "{replies} replies checked, {errors} of them errors of failed servers; {messages} messages; \
+             {sessions} connections: \
              {resp3} with RESP3, {half_closed} half-closed, {abandoned} broken off, {mute} not reading"
         )
     }
@@ -62,12 +66,12 @@ impl fmt::Display for Counts {
 
 #[derive(Debug)]
 pub struct Worker<'w> {
-    id: u64,
+    pub(crate) id: u64,
     address: SocketAddr,
-    world: &'w World,
-    model: Model<'w>,
-    traffic: Traffic,
-    counts: Counts,
+    pub(crate) world: &'w World,
+    pub(crate) model: Model<'w>,
+    pub(crate) traffic: Traffic,
+    pub(crate) counts: Counts,
 }
 
 impl<'w> Worker<'w> {
@@ -105,7 +109,8 @@ impl<'w> Worker<'w> {
                     }
                 }
                 70..84 => self.half_close(client)?,
-                84..96 => self.break_off(client)?,
+                84..93 => self.break_off(client)?,
+                93..97 => self.listen(client)?,
                 _ => self.do_not_read(client)?,
             }
         }
@@ -113,13 +118,13 @@ impl<'w> Worker<'w> {
         let mut client = self.connect()?;
         let everything = self.model.request(Op::Mget((0..KEYS).collect()));
         client.send(wire(&everything.op, &self.model));
-        match self.reply(&mut client, &everything)? {
-            Verdict::Answered => Ok(()),
-            Verdict::Failed => Err("an error with all servers up".into()),
+        if self.reply(&mut client, &everything)? == Verdict::Failed {
+            return Err("an error with all servers up".into());
         }
+        self.scan(&mut client)
     }
 
-    fn connect(&mut self) -> Result<Client, String> {
+    pub(crate) fn connect(&mut self) -> Result<Client, String> {
         let stream = TcpStream::connect_timeout(&self.address, LOST)
             .map_err(|e| format!("connecting: {e}"))?;
         let mut client = Client::over(stream);
@@ -136,8 +141,8 @@ impl<'w> Worker<'w> {
         Ok(client)
     }
 
-    fn requests(&mut self, count: usize) -> (Vec<Request>, Vec<u8>) {
-        let ops: Vec<Op> = (0..count).map(|_| self.traffic.op()).collect();
+    fn requests(&mut self, count: usize, blocking: bool) -> (Vec<Request>, Vec<u8>) {
+        let ops = self.traffic.ops(count, &self.model, blocking);
         let bytes = ops.iter().flat_map(|op| wire(op, &self.model)).collect();
         (
             ops.into_iter().map(|op| self.model.request(op)).collect(),
@@ -148,7 +153,7 @@ impl<'w> Worker<'w> {
     /// Sends some requests and checks all their replies.
     fn batch(&mut self, client: &mut Client) -> Result<(), String> {
         let depth = self.traffic.depth();
-        let (requests, bytes) = self.requests(depth);
+        let (requests, bytes) = self.requests(depth, true);
         let step = if bytes.len() < 4096 && self.traffic.random.u32(..5) == 0 {
             self.traffic.random.usize(1..40)
         } else {
@@ -215,7 +220,8 @@ impl<'w> Worker<'w> {
     fn half_close(&mut self, mut client: Client) -> Result<(), String> {
         self.counts.half_closed += 1;
         let count = self.traffic.random.usize(1..40);
-        let (requests, bytes) = self.requests(count);
+        // Who closes while it waits for an element has left, for Redis too.
+        let (requests, bytes) = self.requests(count, false);
         let mut stream = second_handle(&client)?;
         self.while_sending(&mut client, &requests, move || {
             stream.write_all(&bytes)?;
@@ -233,7 +239,7 @@ impl<'w> Worker<'w> {
     fn break_off(&mut self, mut client: Client) -> Result<(), String> {
         self.counts.abandoned += 1;
         let count = self.traffic.random.usize(1..60);
-        let (requests, bytes) = self.requests(count);
+        let (requests, bytes) = self.requests(count, true);
         let cut = self.traffic.random.usize(..bytes.len());
         let mut length = 0;
         let whole = requests

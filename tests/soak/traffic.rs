@@ -53,6 +53,43 @@ impl Traffic {
         }
     }
 
+    /// Some requests; `blocking` ones may be among them.
+    pub fn ops(&mut self, count: usize, model: &Model, blocking: bool) -> Vec<Op> {
+        let mut ops = Vec::new();
+        while ops.len() < count {
+            match self.random.u32(..100) {
+                0..4 => self.transaction(model, &mut ops),
+                4..6 if blocking => {
+                    let key = self.random.usize(..KEYS);
+                    self.seq += 1;
+                    ops.extend([Op::Push(key, self.seq), Op::Pop(key, self.seq)]);
+                }
+                _ => ops.push(self.op()),
+            }
+        }
+        ops
+    }
+
+    fn transaction(&mut self, model: &Model, ops: &mut Vec<Op>) {
+        let keys = model.neighbours(self.random.usize(..KEYS));
+        let count = self.random.usize(1..8);
+        let parts: Vec<Op> = (0..count)
+            .map(|_| match keys[self.random.usize(..keys.len())] {
+                key if key >= TEXT_KEYS => Op::Incr(key),
+                key if self.random.bool() => Op::Get(key),
+                key => Op::Set(key, self.text()),
+            })
+            .collect();
+        ops.push(Op::Multi);
+        ops.extend(parts.iter().cloned().map(|op| Op::Queued(Box::new(op))));
+        ops.push(Op::Exec(parts));
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
+    }
+
     /// A read of many large values, for a client that does not take its replies.
     pub fn heavy_read(&mut self) -> Op {
         Op::Mget((0..TEXT_KEYS).collect())
@@ -145,6 +182,19 @@ pub fn wire(op: &Op, model: &Model) -> Vec<u8> {
         Op::PingWith(payload) => {
             add(b"PING");
             add(payload);
+        }
+        Op::Multi => add(b"MULTI"),
+        Op::Queued(op) => return wire(op, model),
+        Op::Exec(_) => add(b"EXEC"),
+        Op::Push(key, seq) => {
+            add(b"RPUSH");
+            add(&model.list_name(*key, *seq));
+            add(&model.element(*seq));
+        }
+        Op::Pop(key, seq) => {
+            add(b"BLPOP");
+            add(&model.list_name(*key, *seq));
+            add(b"1");
         }
         Op::Refused(request) => request.iter().for_each(|argument| add(argument)),
     }
