@@ -19,9 +19,18 @@ impl Context<'_> {
     /// Decides over one request.
     #[inline]
     pub fn handle(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
+        if self.session.special.is_some() {
+            return self.handle_special(request, frame);
+        }
+        self.decide(request, frame)
+    }
+
+    /// Of a client that has more than its requests.
+    #[cold]
+    fn handle_special(&mut self, request: Request<'_>, frame: &ArrayFrame) -> After {
         let errors = self.session.errors;
         let after = self.decide(request, frame);
-        if self.session.special.is_some() && self.session.errors != errors {
+        if self.session.errors != errors {
             self.flag_transaction();
         }
         after
@@ -94,6 +103,20 @@ impl Context<'_> {
                 return self.queue(request, frame, command);
             }
         }
+        match command.policy {
+            Policy::Forward => self.forward(request, frame, command),
+            _ => self.handle_other(request, frame, command),
+        }
+    }
+
+    /// Apart from the way of most requests, which stays short for that.
+    #[inline(never)]
+    fn handle_other(
+        &mut self,
+        request: Request<'_>,
+        frame: &ArrayFrame,
+        command: &'static Command,
+    ) -> After {
         match command.policy {
             Policy::Forward => self.forward(request, frame, command),
             Policy::Split(join) => self.split(request, frame, command, join),
