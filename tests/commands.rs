@@ -144,14 +144,8 @@ fn key_ranges_are_those_of_redis() {
             Keys::Numkeys { .. } | Keys::Script | Keys::Streams => (0, 0, 0),
         };
         assert_eq!((first, last, step), theirs.range, "{}", ours.name);
-        // SORT_RO is marked for the patterns of BY and GET, from which no server can be chosen.
         let movable = !matches!(ours.keys, Keys::None | Keys::Range { .. });
-        assert_eq!(
-            movable,
-            theirs.movable && ours.name != "sort_ro",
-            "{}",
-            ours.name
-        );
+        assert_eq!(movable, theirs.movable, "{}", ours.name);
         compared += 1;
     }
     assert!(compared > 150, "only {compared} commands compared");

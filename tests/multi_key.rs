@@ -336,6 +336,86 @@ fn keys_on_different_servers_are_named_with_their_servers() {
     assert_eq!(requests, crossing.len() as u64, "only the GETs have left");
 }
 
+/// The list's server would look up the keys of patterns that live elsewhere, and find none.
+#[test]
+fn patterns_of_sort_are_refused_unless_their_keys_are_there() {
+    let shards = Shards::start(3);
+    let mut client = shards.client();
+    let (here, there) = (shards.key(0, 0), shards.key(1, 0));
+    let list = format!("{{{here}}}list");
+    assert_eq!(client.cmd(&["RPUSH", &list, "1", "2"]), Value::Int(2));
+    for (n, weight) in [("1", "9"), ("2", "3")] {
+        assert_eq!(
+            client.cmd(&["SET", &format!("{{{here}}}w_{n}"), weight]),
+            Value::ok()
+        );
+    }
+    let at = |key: &str, rest: &str| format!("{{{key}}}{rest}");
+    let strays = [
+        "w_*".to_owned(),
+        "*".to_owned(),
+        at(there, "w_*"),
+        format!("*{}", at(here, "")),
+        format!("*->{}", at(here, "")),
+        format!("{{}}{}", at(here, "*")),
+        at("*", ""),
+        at(&format!("{here}*"), ""),
+        format!("{here}*"),
+    ];
+    for (command, name) in [("SORT", "SORT"), ("sort_ro", "SORT_RO")] {
+        for stray in &strays {
+            for option in ["BY", "get"] {
+                let reply = client.cmd(&[command, &list, "ASC", option, stray, "GET", "#"]);
+                let expected = format!(
+                    "CROSSSLOT {} option of {name} denied when keys formed by the pattern may be on \
+                     different servers",
+                    option.to_ascii_uppercase()
+                );
+                assert_eq!(reply.error(), expected, "{stray}");
+            }
+        }
+        let mine = at(here, "w_*");
+        for (options, expected) in [
+            (&["BY", &mine][..], Value::bulks(&["2", "1"])),
+            (
+                &["GET", &mine, "GET", "#"],
+                Value::bulks(&["9", "1", "3", "2"]),
+            ),
+            (&["BY", "nosort", "GET", "#"], Value::bulks(&["1", "2"])),
+            (&["GET", there], Value::Array(vec![Value::Nil, Value::Nil])),
+            (&["LIMIT", "1", "1"], Value::bulks(&["2"])),
+        ] {
+            let request = [&[command, &list], options].concat();
+            assert_eq!(client.cmd(&request), expected, "{options:?}");
+        }
+    }
+    // So in a transaction, which this ends.
+    let replies = client.pipeline(&[
+        &["MULTI"],
+        &["SORT", &list, "BY", &at(here, "w_*")],
+        &["SORT", &list, "BY", "w_*"],
+        &["EXEC"],
+        &["GET", &list],
+    ]);
+    assert!(
+        replies[2]
+            .error()
+            .starts_with("CROSSSLOT BY option of SORT")
+    );
+    assert!(replies[3].error().starts_with("EXECABORT "), "{replies:?}");
+    assert!(replies[4].error().starts_with("WRONGTYPE "), "{replies:?}");
+}
+
+#[test]
+fn patterns_of_sort_are_served_where_there_is_one_server() {
+    let shards = Shards::start(1);
+    let mut client = shards.client();
+    client.cmd(&["RPUSH", "list", "1", "2"]);
+    client.cmd(&["MSET", "w_1", "9", "w_2", "3"]);
+    let reply = client.cmd(&["SORT", "list", "BY", "w_*", "GET", "w_*"]);
+    assert_eq!(reply, Value::bulks(&["3", "9"]));
+}
+
 #[test]
 fn binary_keys_cannot_break_the_error_that_names_them() {
     let shards = Shards::start(2);

@@ -31,6 +31,7 @@ mod leave;
 mod local;
 mod memory;
 mod output;
+mod patterns;
 mod peer;
 mod pipeline;
 mod refusal;

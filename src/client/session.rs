@@ -181,7 +181,7 @@ impl Context<'_> {
             Ok(server) => server,
             Err(failure) => return Err(self.failure(&failure)),
         };
-        if positions.len() > 1
+        if positions.may_stray()
             && self.config.distribution != Distribution::Random
             && let Some(error) = self.stray_key(bytes, frame, command, &positions, server)
         {
@@ -223,7 +223,7 @@ impl Context<'_> {
                 ));
             }
         }
-        None
+        self.stray_pattern(bytes, frame, command, server)
     }
 
     /// Queues a whole request for a server.

@@ -57,6 +57,12 @@ impl KeyGroups {
         Some(name)
     }
 
+    /// Is there a prefix that keys may have which begin with `start`, though `start` itself has it not?
+    pub fn may_follow(&self, start: &[u8]) -> bool {
+        let mut prefixes = self.prefixes().map(str::as_bytes);
+        prefixes.any(|prefix| prefix.len() > start.len() && prefix.starts_with(start))
+    }
+
     pub fn prefixes(&self) -> impl Iterator<Item = &str> {
         self.prefixes.iter().map(|(prefix, _)| prefix.as_str())
     }

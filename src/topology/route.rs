@@ -47,6 +47,19 @@ impl Pool {
             None => key,
         }
     }
+
+    /// Are all keys that begin with `start` placed as it is, by its hash tag or group?
+    pub fn places_all(&self, start: &[u8]) -> bool {
+        if let Some(groups) = &self.config.key_groups {
+            if groups.may_follow(start) {
+                return false;
+            }
+            if groups.group_of(start).is_some() {
+                return true;
+            }
+        }
+        self.tag_part(start).len() < start.len()
+    }
 }
 
 #[cfg(test)]
@@ -163,6 +176,32 @@ mod tests {
         assert_eq!(pool.hash_of(b"a{tag}"), Hash::Md5.hash(b"jobs"));
         assert_eq!(pool.hash_of(b""), 0);
         assert_eq!(grouped("", GROUPS).tag_part(b"ab:1"), b"x{b}");
+    }
+
+    #[test]
+    fn a_tag_or_a_group_places_whatever_begins_with_it() {
+        let groups = "  key_groups: {jobs: ['a', 'c{', '{q}x'], b: ['ab']}\n";
+        let pool = grouped(BRACES, groups);
+        for (start, expected) in [
+            ("{t}", true),
+            ("x{t}w_", true),
+            ("x{t", false),
+            ("{}{t}", false),
+            ("x", false),
+            ("", false),
+            // Of a group, whose keys a longer prefix may take.
+            ("a", false),
+            ("ab", true),
+            ("ac", true),
+            ("c", false),
+            ("c{", true),
+            ("{q}", false),
+            ("{q}y", true),
+        ] {
+            assert_eq!(pool.places_all(start.as_bytes()), expected, "{start}");
+        }
+        assert!(grouped(BRACES, "").places_all(b"{q}"));
+        assert!(!grouped("", "").places_all(b"{q}"));
     }
 
     proptest! {

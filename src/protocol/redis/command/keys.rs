@@ -38,8 +38,35 @@ pub struct Store {
     pub options: u8,
     /// Options followed by the destination; the last one given counts.
     pub store: &'static [&'static str],
+    /// Options followed by a pattern, from which the server makes names of keys that it looks up.
+    pub patterns: &'static [&'static str],
     /// Other options with values, and how many: a value may look like an option.
     pub valued: &'static [(&'static str, u8)],
+}
+
+impl Store {
+    /// The options of a request that have patterns, each with its pattern; `arguments` begin with the name.
+    pub fn patterns_in<'a>(
+        &self,
+        arguments: impl Iterator<Item = &'a [u8]>,
+    ) -> impl Iterator<Item = (&'static str, &'a [u8])> {
+        let mut options = arguments.skip(self.options.into());
+        std::iter::from_fn(move || {
+            loop {
+                let option = options.next()?;
+                if let Some(name) = named(option, self.patterns) {
+                    return Some((name, options.next()?));
+                }
+                let values = match named(option, self.store) {
+                    Some(_) => 1,
+                    None => values_of(option, self.valued).unwrap_or(0),
+                };
+                for _ in 0..values {
+                    options.next()?;
+                }
+            }
+        })
+    }
 }
 
 /// Options of XREAD and XREADGROUP before STREAMS, and how many values each has.
@@ -85,6 +112,7 @@ impl Keys {
                 let extra = destination(options, argc, arg);
                 Ok(KeyPositions {
                     extra,
+                    patterns: !options.patterns.is_empty(),
                     ..KeyPositions::adjacent(1, 1)
                 })
             }
@@ -107,6 +135,7 @@ fn range(first: usize, last: i8, step: usize, argc: usize) -> Option<KeyPosition
         count: arguments / step,
         step,
         extra: None,
+        patterns: false,
     })
 }
 
@@ -141,10 +170,11 @@ fn destination<'a>(
     let mut at = usize::from(options.options);
     while at < argc {
         let option = arg(at);
-        let named = |name: &&str| name.as_bytes().eq_ignore_ascii_case(option);
-        if options.store.iter().any(named) {
+        if named(option, options.store).is_some() {
             at += 1;
             destination = (at < argc).then_some(at).or(destination);
+        } else if named(option, options.patterns).is_some() {
+            at += 1;
         } else {
             at += values_of(option, options.valued).unwrap_or(0);
         }
@@ -191,6 +221,12 @@ pub(super) fn value_of_block<'a>(args: &mut impl Iterator<Item = &'a [u8]>) -> O
         at += 1 + values;
     }
     None
+}
+
+/// The one of `names` that `option` is.
+fn named(option: &[u8], names: &'static [&'static str]) -> Option<&'static str> {
+    let same = |name: &&&str| name.as_bytes().eq_ignore_ascii_case(option);
+    names.iter().find(same).copied()
 }
 
 /// How many values follow `option`, if it is one of `options`.
@@ -245,6 +281,7 @@ mod tests {
             ("georadius k 1 2 store m", &[1]),
             ("sort k store a store b", &[1, 5]),
             ("sort k store", &[1]),
+            ("sort_ro k by store get store", &[1]),
             ("georadius k 1 2 3 m", &[1]),
             ("georadius k 1 2 3 m count 2 any store d", &[1, 10]),
             ("georadiusbymember k store 3 m storedist d", &[1, 6]),
@@ -331,6 +368,32 @@ mod tests {
         assert_eq!(first("zunionstore d 1 a"), Some(1));
         assert_eq!(first("sort k store d"), Some(1));
         assert_eq!(first("zunion 1 a"), Some(2));
+    }
+
+    #[test]
+    fn patterns_are_found_among_the_options() {
+        let patterns = |request: &str| {
+            let args: Vec<_> = request.split(' ').map(str::as_bytes).collect();
+            let command = lookup(args[0]).unwrap();
+            let Keys::Store(options) = command.keys else {
+                panic!("{request}")
+            };
+            assert!(command.keys(args.len(), |i| args[i]).unwrap().may_stray());
+            options
+                .patterns_in(args.iter().copied())
+                .map(|(name, pattern)| format!("{name} {}", pattern.escape_ascii()))
+                .collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(patterns("sort k"), none);
+        assert_eq!(patterns("sort by limit by get store get desc"), none);
+        assert_eq!(patterns("sort k get"), none);
+        assert_eq!(patterns("sort k limit 0"), none);
+        assert_eq!(
+            patterns("sort k BY by asc Get get limit get get get # store by by *"),
+            ["by by", "get get", "get #", "by *"]
+        );
+        assert_eq!(patterns("sort_ro k alpha by w_*->f"), ["by w_*->f"]);
     }
 
     #[test]

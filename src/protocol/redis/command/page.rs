@@ -141,7 +141,25 @@ impl Keys {
             Keys::Range { first, last, .. } if i16::from(*first) == i16::from(*last) => {
                 String::new()
             }
-            Keys::Store(_) => ", where the destination has to be too".to_owned(),
+            Keys::Store(options) => {
+                let mut text = String::new();
+                if !options.store.is_empty() {
+                    text += ", where the destination has to be too";
+                }
+                if !options.patterns.is_empty() {
+                    let names: Vec<_> = options
+                        .patterns
+                        .iter()
+                        .map(|name| name.to_ascii_uppercase())
+                        .collect();
+                    let names = names.join(" and ");
+                    let _ = write!(
+                        text,
+                        "; patterns of {names} are refused without a hash tag of that server before the `*`"
+                    );
+                }
+                text
+            }
             Keys::Script => format!(
                 ", which all keys have to share; without keys to that of `{}`",
                 PLACEHOLDER.escape_ascii()
@@ -196,6 +214,16 @@ mod tests {
             ("bitop", "sent to its server, which all keys have to share"),
             (
                 "sort",
+                "sent to its server, where the destination has to be too; patterns of BY and GET are \
+                 refused without a hash tag of that server before the `*`",
+            ),
+            (
+                "sort_ro",
+                "sent to its server; patterns of BY and GET are refused without a hash tag of that \
+                 server before the `*`",
+            ),
+            (
+                "georadius",
                 "sent to its server, where the destination has to be too",
             ),
             (

@@ -7,6 +7,8 @@ pub struct KeyPositions {
     pub(super) count: usize,
     pub(super) step: usize,
     pub(super) extra: Option<usize>,
+    /// The options may hold patterns of further keys, see [`Store::patterns_in`](super::Store::patterns_in).
+    pub(super) patterns: bool,
 }
 
 impl KeyPositions {
@@ -19,6 +21,7 @@ impl KeyPositions {
             count,
             step: 1,
             extra: None,
+            patterns: false,
         }
     }
 
@@ -43,6 +46,12 @@ impl KeyPositions {
         }
     }
 
+    /// Is there a second key, or may there be, so that not all need be on the first one's server?
+    #[inline]
+    pub fn may_stray(&self) -> bool {
+        self.len() > 1 || self.patterns
+    }
+
     /// From one key to the next: 1, or more where each key is followed by values that belong to it.
     #[inline]
     pub fn step(&self) -> usize {
@@ -56,6 +65,7 @@ impl KeyPositions {
             count,
             step,
             extra,
+            patterns: _,
         } = *self;
         let before = extra.filter(|&extra| extra < first);
         let after = extra.filter(|&extra| extra >= first);

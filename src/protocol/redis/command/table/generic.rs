@@ -25,7 +25,7 @@ pub(super) const KEYS: &[Command] = &Class::Generic.of([
     write("restore", "2.6.0", -4, KEY),
     scan("scan", "2.8.0"),
     write("sort", "1.0.0", -2, SORT),
-    read("sort_ro", "7.0.0", -2, KEY),
+    read("sort_ro", "7.0.0", -2, SORT_RO),
     split("touch", "3.2.1", -2, Read, ALL_KEYS, Join::Sum),
     read("ttl", "1.0.0", 2, KEY),
     read("type", "1.0.0", 2, KEY),

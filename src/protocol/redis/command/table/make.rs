@@ -61,8 +61,9 @@ pub(super) const NUMKEYS_STORE: Keys = Keys::Numkeys {
 pub(super) const SORT: Keys = Keys::Store(&Store {
     options: 2,
     store: &["store"],
-    valued: &[("by", 1), ("get", 1), ("limit", 2)],
+    ..SORT_READING
 });
+pub(super) const SORT_RO: Keys = Keys::Store(&SORT_READING);
 pub(super) const GEORADIUS: Keys = Keys::Store(&Store {
     options: 6,
     ..GEO_STORE
@@ -71,9 +72,16 @@ pub(super) const GEORADIUSBYMEMBER: Keys = Keys::Store(&Store {
     options: 5,
     ..GEO_STORE
 });
+const SORT_READING: Store = Store {
+    options: 2,
+    store: &[],
+    patterns: &["by", "get"],
+    valued: &[("limit", 2)],
+};
 const GEO_STORE: Store = Store {
     options: 0,
     store: &["store", "storedist"],
+    patterns: &[],
     valued: &[("count", 1)],
 };
 
