@@ -117,6 +117,45 @@ fn transactions_are_in_the_clients_database() {
     }
 }
 
+/// Some clients select their database in every transaction.
+#[test]
+fn a_transaction_may_select_its_own_database() {
+    let shards = shards();
+    let key = shards.key(0, 0);
+    for (db, other) in [("0", "2"), ("2", "0")] {
+        let mut client = shards.client();
+        client.cmd(&["SELECT", db]);
+        for before in [true, false] {
+            let (select, incr) = (["SELECT", db], ["INCR", key]);
+            let [first, second] = match before {
+                true => [&select, &incr],
+                false => [&incr, &select],
+            };
+            let replies = client.pipeline(&[&["MULTI"][..], first, second, &["EXEC"]]);
+            let queued = Value::Simple("QUEUED".to_owned());
+            assert_eq!(replies[1..3], [queued.clone(), queued]);
+            let count = Value::Int(if before { 1 } else { 2 });
+            let executed = match before {
+                true => vec![Value::ok(), count],
+                false => vec![count, Value::ok()],
+            };
+            assert_eq!(replies[3], Value::Array(executed));
+        }
+        for refused in [other, "one", "+0", ""] {
+            let replies = client.pipeline(&[
+                &["MULTI"],
+                &["SELECT", refused],
+                &["INCR", key],
+                &["EXEC"],
+                &["GET", key],
+            ]);
+            assert!(replies[1].is_error(), "{replies:?}");
+            assert!(replies[3].error().starts_with("EXECABORT"), "{replies:?}");
+            assert_eq!(replies[4], Value::bulk("2"));
+        }
+    }
+}
+
 #[test]
 fn a_server_with_fewer_databases_says_so() {
     let shards = Shards::start_with(1, |pool| pool.set("databases", 100), &[]);

@@ -106,6 +106,8 @@ impl Context<'_> {
             }
             Policy::Refused(reason) => return self.refuse(command, reason),
             Policy::Anywhere | Policy::Local(Local::Ping | Local::Echo) => None,
+            // Its connection is of that database, and remains so.
+            Policy::Local(Local::Select) if self.is_selected(frame.arg(request.bytes(), 1)) => None,
             _ if command.keys != Keys::None => {
                 match self.server_of(request.bytes(), frame, command) {
                     Ok(server) => server,
@@ -131,6 +133,13 @@ impl Context<'_> {
             (None, Some(tie)) => self.send_queued(tie.server, request, command),
             (Some(server), _) => self.send_queued(server, request, command),
         }
+    }
+
+    /// Is it the number of the client's database?
+    fn is_selected(&self, index: &[u8]) -> bool {
+        let own = self.config.redis_db;
+        let db = self.session.db.map_or(own, u32::from);
+        index == db.to_string().as_bytes()
     }
 
     fn elsewhere(&mut self, command: &Command, here: u16, there: u16) -> After {
