@@ -353,6 +353,22 @@ fn info_speaks_for_all_servers() {
     }
 }
 
+/// Not the servers', which are the proxy's connections.
+#[test]
+fn info_counts_the_clients_of_all_workers() {
+    let shards = Shards::start_with(2, |pool| pool, &["--workers", "2"]);
+    let mut all: Vec<_> = (0..5).map(|_| shards.client()).collect();
+    for client in &mut all {
+        client.cmd(&["PING"]);
+    }
+    let info = text(&all[0].cmd(&["INFO"]));
+    for name in ["connected_clients", "clients"] {
+        assert_eq!(field(&info, name).as_deref(), Some("5"), "{name}");
+    }
+    let section = text(&all[1].cmd(&["INFO", "clients"]));
+    assert_eq!(field(&section, "connected_clients").as_deref(), Some("5"));
+}
+
 #[test]
 fn info_has_the_sections_that_are_asked_for() {
     let shards = Shards::start(2);

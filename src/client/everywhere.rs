@@ -232,6 +232,7 @@ impl Context<'_> {
                 .collect(),
             asked: asked.iter().map(name).collect(),
             skipped: skipped.iter().map(name).collect(),
+            clients: self.backends.clients(self.pool),
             own,
             version,
         };

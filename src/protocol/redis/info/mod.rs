@@ -15,7 +15,8 @@ use number::{fields, human, join_fields, lowest_version, ratio, same, total, tot
 use rules::{Rule, rule};
 
 /// The texts of several servers as one, in the order of the first; what only others have comes behind.
-pub fn merge(texts: &[&str]) -> String {
+/// `clients` is the number of the proxy's.
+pub fn merge(texts: &[&str], clients: u64) -> String {
     let mut merged = Merged::default();
     for text in texts {
         merged.take(text);
@@ -25,7 +26,7 @@ pub fn merge(texts: &[&str]) -> String {
         if !out.is_empty() {
             out.push_str("\r\n");
         }
-        section.write(&mut out);
+        section.write(clients, &mut out);
     }
     out
 }
@@ -72,7 +73,7 @@ impl<'a> Section<'a> {
         self.fields[place].1.push(value);
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, clients: u64, out: &mut String) {
         let _ = write!(out, "# {}\r\n", self.name);
         let fields = || {
             self.fields
@@ -80,7 +81,10 @@ impl<'a> Section<'a> {
                 .map(|(key, values)| (*key, rule(self.name, key), values))
         };
         let merged: HashMap<&str, String> = fields()
-            .filter_map(|(key, rule, values)| Some((key, merged(rule, values)?)))
+            .filter_map(|(key, rule, values)| match rule {
+                Rule::Clients => Some((key, clients.to_string())),
+                _ => Some((key, merged(rule, values)?)),
+            })
             .collect();
         for (key, rule, values) in fields() {
             if rule == Rule::Distinct {
@@ -117,6 +121,7 @@ fn merged(rule: Rule, values: &[&str]) -> Option<String> {
         Rule::Calls => calls(values),
         Rule::Keys => keys(values),
         Rule::Drop
+        | Rule::Clients
         | Rule::Distinct
         | Rule::Human
         | Rule::Ratio(..)
@@ -194,6 +199,7 @@ mod tests {
                 .iter()
                 .map(String::as_str)
                 .collect::<Vec<_>>(),
+            7,
         );
         assert!(merged.is_empty() || merged.ends_with("\r\n"));
         merged
@@ -330,9 +336,20 @@ mod tests {
     }
 
     #[test]
+    fn clients_are_the_proxys() {
+        assert_eq!(
+            fields_of(&[
+                "# Clients\nconnected_clients:1\nblocked_clients:1\n",
+                "# Clients\nconnected_clients:20\nblocked_clients:2\n",
+            ]),
+            ["# Clients", "connected_clients:7", "blocked_clients:3"]
+        );
+    }
+
+    #[test]
     fn any_text_makes_a_text() {
-        assert_eq!(merge(&[]), "");
-        assert_eq!(merge(&["no section\r\nkey:1\r\n"]), "");
+        assert_eq!(merge(&[], 1), "");
+        assert_eq!(merge(&["no section\r\nkey:1\r\n"], 1), "");
         assert_eq!(
             fields_of(&[
                 "# Stats\na:x=1,y\nb:-\nc:99999999999999999999\n",

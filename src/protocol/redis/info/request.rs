@@ -29,6 +29,8 @@ pub struct InfoRequest {
     pub asked: Vec<String>,
     /// The names of servers that are not worth asking now.
     pub skipped: Vec<String>,
+    /// How many clients the pool has.
+    pub clients: u64,
     /// The fields of the proxy's own section.
     pub own: String,
     /// The version of Redis to speak of if no server says one.
@@ -70,7 +72,7 @@ impl InfoRequest {
         }
         let mut text = match texts.is_empty() {
             true => self.alone(),
-            false => merge(&texts),
+            false => merge(&texts, self.clients),
         };
         let silent = answers.iter().zip(&self.asked);
         let silent = silent.filter(|(answer, _)| !matches!(answer, Answer::Text(_)));
@@ -119,6 +121,7 @@ mod tests {
             sections: sections.iter().map(|section| section.to_string()).collect(),
             asked: vec!["a".into(), "b".into()],
             skipped: Vec::new(),
+            clients: 1,
             own: "pool:p\r\n".into(),
             version: "7.0.0",
         }

@@ -8,6 +8,8 @@ pub(super) enum Rule {
     Drop,
     /// The proxy's answer, whatever the servers say.
     Is(&'static str),
+    /// The number of the proxy's clients: the servers' are its connections.
+    Clients,
     /// The value all have; none if they differ.
     Same,
     /// Added up; in `a=1,b=2` each by itself. What is no number: [`Rule::Same`].
@@ -82,6 +84,7 @@ const SERVER: &[(&str, Rule)] = &[
 ];
 
 const CLIENTS: &[(&str, Rule)] = &[
+    ("connected_clients", Rule::Clients),
     ("client_recent_max_input_buffer", Rule::Most),
     ("client_recent_max_output_buffer", Rule::Most),
 ];
