@@ -141,7 +141,7 @@ fn key_ranges_are_those_of_redis() {
                 ..
             }
             | Keys::Store(_) => (1, 1, 1),
-            Keys::Numkeys { .. } | Keys::Script | Keys::Streams => (0, 0, 0),
+            Keys::Numkeys { .. } | Keys::Script(_) | Keys::Streams => (0, 0, 0),
         };
         assert_eq!((first, last, step), theirs.range, "{}", ours.name);
         let movable = !matches!(ours.keys, Keys::None | Keys::Range { .. });
@@ -268,7 +268,7 @@ fn requests(command: &Command) -> Vec<Vec<String>> {
                 let most = (argc - usize::from(at) - 1) / usize::from(step);
                 requests.extend((1..=most).map(|n| set(at.into(), &n.to_string())))
             }
-            Keys::Script => requests.extend((1..argc - 2).map(|n| set(2, &n.to_string()))),
+            Keys::Script(_) => requests.extend((1..argc - 2).map(|n| set(2, &n.to_string()))),
             Keys::Store(store) => {
                 for word in store.store {
                     let places = usize::from(store.options)..argc.saturating_sub(1);

@@ -416,6 +416,68 @@ fn patterns_of_sort_are_served_where_there_is_one_server() {
     assert_eq!(reply, Value::bulks(&["3", "9"]));
 }
 
+/// In the words of the Redis that is asked beside it.
+#[test]
+fn wrong_numbers_of_keys_are_refused_as_by_redis() {
+    let shards = Shards::start(2);
+    let (mut ours, mut theirs) = (shards.client(), shards.servers[0].client());
+    let library = "#!lua name=l\nredis.register_function('f', function() return 1 end)";
+    for server in &shards.servers {
+        server.client().cmd(&["FUNCTION", "LOAD", library]);
+    }
+    let hash = "f".repeat(40);
+    for request in [
+        "LMPOP N a LEFT",
+        "ZMPOP N a MIN",
+        "BLMPOP 1 N a LEFT",
+        "BZMPOP 1 N a MIN",
+        "SINTERCARD N a",
+        "ZINTERCARD N a",
+        "ZUNION N a",
+        "ZINTER N a",
+        "ZDIFF N a",
+        "ZUNIONSTORE d N a",
+        "ZINTERSTORE d N a",
+        "ZDIFFSTORE d N a",
+        "EVAL s N a",
+        "EVAL_RO s N a",
+        "EVALSHA H N a",
+        "EVALSHA_RO H N a",
+        "FCALL f N a",
+        "FCALL_RO f N a",
+    ] {
+        for number in ["x", "", "-1", "0", "9", "99999999999999999999"] {
+            if number == "0"
+                && ["EVAL", "FCALL"]
+                    .iter()
+                    .any(|name| request.starts_with(name))
+            {
+                continue;
+            }
+            let words = request.split(' ').map(|word| match word {
+                "N" => number,
+                "H" => &hash,
+                word => word,
+            });
+            let words: Vec<&str> = words.collect();
+            let (ours, theirs) = (ours.cmd(&words), theirs.cmd(&words));
+            assert!(theirs.is_error(), "{words:?}: {theirs:?}");
+            assert_eq!(ours, theirs, "{words:?}");
+        }
+    }
+    for request in [
+        "XREAD STREAMS a b 0",
+        "XREAD COUNT 1 STREAMS",
+        "XREAD COUNT 1 a 0",
+        "XREADGROUP GROUP g c STREAMS a b 0",
+    ] {
+        let words: Vec<&str> = request.split(' ').collect();
+        let (ours, theirs) = (ours.cmd(&words), theirs.cmd(&words));
+        assert!(theirs.is_error(), "{request}: {theirs:?}");
+        assert_eq!(ours, theirs, "{request}");
+    }
+}
+
 #[test]
 fn binary_keys_cannot_break_the_error_that_names_them() {
     let shards = Shards::start(2);

@@ -3,7 +3,7 @@
 //! The rules follow what each command's implementation in Redis reads as keys, where that differs
 //! from `COMMAND GETKEYS` (a SORT whose STORE destination is called `limit`).
 
-use super::{KeyPositions, KeysError};
+use super::{KeyPositions, KeysError, Numkeys};
 
 /// How a command's keys are found among its arguments; argument 0 is the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,10 @@ pub enum Keys {
         at: u8,
         destination: Option<u8>,
         step: u8,
+        words: Numkeys,
     },
     /// As `Numkeys { at: 2 }`, for EVAL and its kin, which may have no key.
-    Script,
+    Script(Numkeys),
     /// Argument 1, and the destination if the options name one.
     Store(&'static Store),
     /// XREAD's: after the word STREAMS, keys and then as many ids.
@@ -97,17 +98,12 @@ impl Keys {
                 at,
                 destination,
                 step,
-            } => {
-                let keys = counted(at.into(), step.into(), argc, arg)?;
-                if keys.count == 0 {
-                    return Err(KeysError::NoKeys);
-                }
-                Ok(KeyPositions {
-                    extra: destination.map(usize::from),
-                    ..keys
-                })
-            }
-            Self::Script => counted(2, 1, argc, arg),
+                words,
+            } => Ok(KeyPositions {
+                extra: destination.map(usize::from),
+                ..words.positions(name, at.into(), step.into(), argc, arg)?
+            }),
+            Self::Script(words) => words.positions(name, 2, 1, argc, arg),
             Self::Store(options) => {
                 let extra = destination(options, argc, arg);
                 Ok(KeyPositions {
@@ -116,7 +112,7 @@ impl Keys {
                     ..KeyPositions::adjacent(1, 1)
                 })
             }
-            Self::Streams => streams(name, argc, arg),
+            Self::Streams => streams(argc, arg),
         }
     }
 }
@@ -137,28 +133,6 @@ fn range(first: usize, last: i8, step: usize, argc: usize) -> Option<KeyPosition
         extra: None,
         patterns: false,
     })
-}
-
-/// As many keys after argument `at` as it says, each with its values.
-fn counted<'a>(
-    at: usize,
-    step: usize,
-    argc: usize,
-    mut arg: impl FnMut(usize) -> &'a [u8],
-) -> Result<KeyPositions, KeysError> {
-    let count = std::str::from_utf8(arg(at))
-        .ok()
-        .and_then(|text| text.parse::<i64>().ok());
-    match count.ok_or(KeysError::NotAnInteger)? {
-        ..0 => Err(KeysError::NoKeys),
-        count => match usize::try_from(count) {
-            Ok(count) if count <= (argc - at - 1) / step => Ok(KeyPositions {
-                step,
-                ..KeyPositions::adjacent(at + 1, count)
-            }),
-            _ => Err(KeysError::TooManyKeys),
-        },
-    }
 }
 
 fn destination<'a>(
@@ -184,7 +158,6 @@ fn destination<'a>(
 }
 
 fn streams<'a>(
-    name: &'static str,
     argc: usize,
     mut arg: impl FnMut(usize) -> &'a [u8],
 ) -> Result<KeyPositions, KeysError> {
@@ -198,7 +171,7 @@ fn streams<'a>(
                 keys_and_ids if keys_and_ids.is_multiple_of(2) => {
                     Ok(KeyPositions::adjacent(at, keys_and_ids / 2))
                 }
-                _ => Err(KeysError::UnbalancedStreams(name)),
+                _ => Err(KeysError::UnbalancedStreams),
             };
         }
         at += values_of(option, STREAM_OPTIONS).ok_or(KeysError::Syntax)?;
@@ -320,16 +293,26 @@ mod tests {
                 "zunion 99999999999999999999 a",
                 "ERR value is not an integer or out of range",
             ),
-            ("zinter 0 a", "ERR numkeys should be greater than 0"),
-            ("eval script -1 a", "ERR numkeys should be greater than 0"),
+            ("lmpop x a left", "ERR numkeys should be greater than 0"),
+            ("blmpop 1 0 a left", "ERR numkeys should be greater than 0"),
+            ("lmpop 3 a left", "ERR syntax error"),
+            ("sintercard x a", "ERR numkeys should be greater than 0"),
+            (
+                "zinter 0 a",
+                "ERR at least 1 input key is needed for 'zinter' command",
+            ),
+            ("eval script -1 a", "ERR Number of keys can't be negative"),
+            ("fcall f -1 a", "ERR Number of keys can't be negative"),
+            ("fcall f x a", "ERR Bad number of keys provided"),
             (
                 "sintercard 2 a",
                 "ERR Number of keys can't be greater than number of args",
             ),
             (
-                "zunionstore d 9223372036854775807 a",
+                "eval s 9223372036854775807 a",
                 "ERR Number of keys can't be greater than number of args",
             ),
+            ("zunionstore d 9223372036854775807 a", "ERR syntax error"),
             ("msetex 0 a 1", "ERR numkeys should be greater than 0"),
             (
                 "msetex 2 a 1 b",
@@ -344,7 +327,7 @@ mod tests {
             ("xread count 1 count", "ERR syntax error"),
             (
                 "xread streams a b 0",
-                "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
             ),
             (
                 "object freq",
@@ -450,7 +433,7 @@ mod tests {
                 prop_assert!(positions.iter().all(|&i| (1..args.len()).contains(&i)));
                 prop_assert_eq!((positions.len(), positions.first().copied()), (found.len(), found.first()));
                 prop_assert!(command.keys != Keys::None || found.is_empty(), "{}", command.name);
-                let may_lack = matches!(command.keys, Keys::None | Keys::Script);
+                let may_lack = matches!(command.keys, Keys::None | Keys::Script(_));
                 prop_assert!(may_lack || !found.is_empty(), "{}", command.name);
             }
         }

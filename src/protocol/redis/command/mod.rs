@@ -11,6 +11,7 @@ mod class;
 mod index;
 mod keys;
 mod learned;
+mod numkeys;
 mod page;
 mod positions;
 mod table;
@@ -21,6 +22,7 @@ pub use category::Category;
 pub use class::Class;
 pub use keys::{Keys, Store};
 pub use learned::{Learned, Vocabulary};
+pub use numkeys::Numkeys;
 pub use page::page;
 pub use positions::{KeyPositions, KeysError};
 pub use told::{Course, Told, ToldError};
@@ -369,6 +371,7 @@ mod tests {
                     at,
                     destination,
                     step,
+                    ..
                 } => {
                     assert!(step >= 1, "{}", command.name);
                     assert!(
@@ -378,7 +381,7 @@ mod tests {
                     );
                     usize::from(at) + usize::from(step) - 1
                 }
-                Keys::Script => 1,
+                Keys::Script(_) => 1,
                 Keys::Store(_) | Keys::Streams => 1,
             };
             assert!(

@@ -160,7 +160,7 @@ impl Keys {
                 }
                 text
             }
-            Keys::Script => format!(
+            Keys::Script(_) => format!(
                 ", which all keys have to share; without keys to that of `{}`",
                 PLACEHOLDER.escape_ascii()
             ),

@@ -84,12 +84,19 @@ pub enum KeysError {
     NotAnInteger,
     #[error("ERR numkeys should be greater than 0")]
     NoKeys,
+    #[error("ERR at least 1 input key is needed for '{0}' command")]
+    NoInput(&'static str),
+    #[error("ERR Number of keys can't be negative")]
+    Negative,
+    #[error("ERR Bad number of keys provided")]
+    BadNumber,
     #[error("ERR Number of keys can't be greater than number of args")]
     TooManyKeys,
     #[error("ERR syntax error")]
     Syntax,
+    /// XREADGROUP's, too.
     #[error(
-        "ERR Unbalanced '{0}' list of streams: for each stream key an ID or '$' must be specified."
+        "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
     )]
-    UnbalancedStreams(&'static str),
+    UnbalancedStreams,
 }

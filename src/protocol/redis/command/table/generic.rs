@@ -39,8 +39,8 @@ pub(super) const SCRIPTS: &[Command] = &Class::Scripting.of([
     runs("eval_ro", "7.0.0", Read, Script::Run),
     runs("evalsha", "2.6.0", Neither, Script::RunKnown),
     runs("evalsha_ro", "7.0.0", Read, Script::RunKnown),
-    neither("fcall", "7.0.0", -3, Keys::Script),
-    read("fcall_ro", "7.0.0", -3, Keys::Script),
+    neither("fcall", "7.0.0", -3, FUNCTION_KEYS),
+    read("fcall_ro", "7.0.0", -3, FUNCTION_KEYS),
     container("function", "7.0.0", -2, FUNCTION),
     container("script", "2.6.0", -2, SCRIPT),
 ]);

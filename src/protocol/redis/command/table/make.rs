@@ -3,7 +3,7 @@
 pub(super) use super::super::super::pubsub::Kind;
 pub(super) use super::super::Access::{self, *};
 pub(super) use super::super::{
-    Class, Command, Join, Keys, Local, Policy, Script, Store, Timeout, Transaction,
+    Class, Command, Join, Keys, Local, Numkeys, Policy, Script, Store, Timeout, Transaction,
 };
 
 /// The release of Nuthatch that served the first commands as they are served now.
@@ -36,28 +36,18 @@ pub(super) const ALL_BUT_LAST: Keys = range(1, -2, 1);
 pub(super) const AFTER_OPERATION: Keys = range(2, -1, 1);
 /// The key after a subcommand.
 pub(super) const SUBJECT: Keys = range(2, 2, 1);
-pub(super) const NUMKEYS: Keys = Keys::Numkeys {
-    at: 1,
-    destination: None,
-    step: 1,
-};
+/// As many keys as the first argument says.
+pub(super) const NUMKEYS: Keys = numkeys(1, None, 1, Numkeys::Other);
+pub(super) const POP: Keys = numkeys(1, None, 1, Numkeys::Pop);
+pub(super) const CARD: Keys = numkeys(1, None, 1, Numkeys::Card);
+pub(super) const SETS_OF_SCORES: Keys = numkeys(1, None, 1, Numkeys::SortedSets);
 /// As many keys as the first argument says, each followed by its value.
-pub(super) const NUMPAIRS: Keys = Keys::Numkeys {
-    at: 1,
-    destination: None,
-    step: 2,
-};
+pub(super) const NUMPAIRS: Keys = numkeys(1, None, 2, Numkeys::Other);
 /// As many keys as the second argument says.
-pub(super) const SECOND_NUMKEYS: Keys = Keys::Numkeys {
-    at: 2,
-    destination: None,
-    step: 1,
-};
-pub(super) const NUMKEYS_STORE: Keys = Keys::Numkeys {
-    at: 2,
-    destination: Some(1),
-    step: 1,
-};
+pub(super) const BLOCKING_POP: Keys = numkeys(2, None, 1, Numkeys::Pop);
+pub(super) const NUMKEYS_STORE: Keys = numkeys(2, Some(1), 1, Numkeys::Other);
+pub(super) const SETS_OF_SCORES_STORE: Keys = numkeys(2, Some(1), 1, Numkeys::SortedSets);
+pub(super) const FUNCTION_KEYS: Keys = Keys::Script(Numkeys::Function);
 pub(super) const SORT: Keys = Keys::Store(&Store {
     options: 2,
     store: &["store"],
@@ -87,6 +77,15 @@ const GEO_STORE: Store = Store {
 
 const fn range(first: u8, last: i8, step: u8) -> Keys {
     Keys::Range { first, last, step }
+}
+
+const fn numkeys(at: u8, destination: Option<u8>, step: u8, words: Numkeys) -> Keys {
+    Keys::Numkeys {
+        at,
+        destination,
+        step,
+        words,
+    }
 }
 
 type Text = &'static str;
@@ -163,7 +162,7 @@ pub(super) const fn kill(name: Text, since: Text) -> Command {
 /// Runs a script.
 pub(super) const fn runs(name: Text, since: Text, access: Access, script: Script) -> Command {
     Command {
-        keys: Keys::Script,
+        keys: Keys::Script(Numkeys::Script),
         ..line(name, since, -3, access, Policy::Script(script))
     }
 }
