@@ -260,7 +260,17 @@ impl Filter {
 
 impl Client {
     fn kind(&self) -> Kind {
-        Kind::Normal
+        match self.subscriptions() {
+            [0, 0, 0] => Kind::Normal,
+            _ => Kind::Pubsub,
+        }
+    }
+
+    /// To how many channels, patterns and shard channels it has subscribed.
+    fn subscriptions(&self) -> [usize; 3] {
+        let special = self.session.special.as_ref();
+        let subscriptions = special.and_then(|special| special.subscriptions.as_ref());
+        subscriptions.map_or([0; 3], |subscriptions| subscriptions.counts())
     }
 
     /// In seconds.
@@ -285,9 +295,10 @@ impl Client {
             String::from_utf8_lossy(bytes).into_owned()
         };
         let about = session.about.as_ref();
+        let [sub, psub, ssub] = self.subscriptions();
         let written = writeln!(
             list,
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={sub} psub={psub} ssub={ssub} multi={} \
              qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={} \
              events={} cmd={} user={USER} redir=-1 resp={} lib-name={} lib-ver={}",
             session.id,
@@ -327,6 +338,7 @@ impl Client {
 
     fn flags(&self) -> String {
         let flags = [
+            ('P', self.kind() == Kind::Pubsub),
             ('b', self.pause == Pause::Blocked),
             ('x', self.is_in_transaction()),
             ('c', self.state == State::Closing),

@@ -108,6 +108,11 @@ impl Subscriptions {
         }
     }
 
+    /// Channels, patterns and shard channels.
+    pub fn counts(&self) -> [usize; 3] {
+        self.counts
+    }
+
     pub fn total(&self) -> usize {
         self.counts.iter().sum()
     }
