@@ -86,6 +86,23 @@ fn frames_are_those_of_redis() {
         ],
         &["SUBSCRIBE a", "QUIT"],
         &[
+            "SUBSCRIBE a",
+            "HELLO 2",
+            "PING",
+            "GET a",
+            "UNSUBSCRIBE",
+            "GET a",
+        ],
+        &[
+            "CLIENT REPLY OFF => 0",
+            "SUBSCRIBE a b => 2",
+            "UNSUBSCRIBE a x => 2",
+            "UNSUBSCRIBE x",
+            "UNSUBSCRIBE b",
+            "CLIENT REPLY ON",
+            "GET a",
+        ],
+        &[
             "SET a 1",
             "SUBSCRIBE a a{x} b => 3",
             "PSUBSCRIBE *",
@@ -553,4 +570,124 @@ fn nothing_is_left_behind() {
             shards.servers.iter().all(|server| subscribed(server) == 0)
         });
     }
+}
+
+/// With `random` any server may be published on, so all are subscribed to.
+#[test]
+fn nothing_is_missed_where_keys_have_no_place() {
+    let random = |pool: support::Pool| pool.set("distribution", "random");
+    let servers = (0..3).map(|_| RedisServer::start()).collect::<Vec<_>>();
+    let proxy = support::Proxy::start(&[random(support::Pool::new("alpha")).servers(&servers)]);
+    let (mut client, mut publisher) = (proxy.client(), proxy.client());
+    client.send(encode(&["SUBSCRIBE", "a", "b"]));
+    client.read_n(2);
+    client.send(encode(&["SSUBSCRIBE", "a"]));
+    client.read();
+    for n in 0..50 {
+        let payload = n.to_string();
+        assert_eq!(publisher.cmd(&["PUBLISH", "b", &payload]), Value::Int(1));
+        assert_eq!(client.read(), array(&["message", "b", &payload]));
+        assert_eq!(publisher.cmd(&["SPUBLISH", "a", &payload]), Value::Int(1));
+        assert_eq!(client.read(), array(&["smessage", "a", &payload]));
+    }
+}
+
+#[test]
+fn channels_of_an_ejected_server_go_elsewhere() {
+    let eject = |pool: support::Pool| {
+        pool.set("auto_eject_hosts", true)
+            .set("server_failure_limit", 1)
+            .set("server_retry_timeout", 60_000)
+    };
+    let mut shards = Shards::start_with(2, eject, &[]);
+    let (mut client, mut publisher) = (shards.client(), shards.client());
+    let channel = shards.key(0, 0).to_owned();
+    client.send(encode(&["SUBSCRIBE", &channel]));
+    client.read();
+    client.send(encode(&["PSUBSCRIBE", "*"]));
+    client.read();
+    shards.servers[0].kill();
+    eventually("the channel is on the other server", || {
+        publisher.cmd(&["PUBLISH", &channel, "x"]) == Value::Int(2)
+    });
+    let both = client.read_n(2);
+    assert!(
+        both.contains(&array(&["message", &channel, "x"])),
+        "{both:?}"
+    );
+    assert!(
+        both.contains(&array(&["pmessage", "*", &channel, "x"])),
+        "{both:?}"
+    );
+}
+
+#[test]
+fn a_server_that_hangs_fails_the_request_in_time() {
+    let shards = Shards::start_with(2, |pool| pool.set("timeout", 300), &[]);
+    let (mut client, mut old) = (shards.client(), shards.client());
+    let channel = shards.key(0, 0);
+    old.send(encode(&["SUBSCRIBE", channel]));
+    old.read();
+    shards.servers[0].pause();
+    let refused = client.cmd(&["SUBSCRIBE", channel]);
+    assert!(refused.error().contains("timed out"), "{refused:?}");
+    client.expect_closed();
+    shards.servers[0].resume();
+    // Who waited for nothing has not noticed, or is subscribed again.
+    let mut publisher = shards.client();
+    eventually("messages come", || {
+        publisher.cmd(&["PUBLISH", channel, "x"]) == Value::Int(1)
+    });
+    assert_eq!(old.read(), array(&["message", channel, "x"]));
+}
+
+#[test]
+fn subscribers_are_listed_as_such() {
+    let shards = Shards::start(2);
+    let (mut client, mut other) = (shards.client(), shards.client());
+    other.cmd(&["HELLO", "3"]);
+    client.send(encode(&["SUBSCRIBE", "a", "b"]));
+    client.read_n(2);
+    client.send(encode(&["PSUBSCRIBE", "*"]));
+    client.read();
+    let Value::Verbatim(list) = other.cmd(&["CLIENT", "LIST", "TYPE", "pubsub"]) else {
+        panic!("no list")
+    };
+    let list = String::from_utf8_lossy(&list).into_owned();
+    assert_eq!(list.matches("id=").count(), 1, "{list}");
+    assert!(
+        list.contains(" flags=P ") && list.contains(" sub=2 psub=1 ssub=0 "),
+        "{list}"
+    );
+    assert_eq!(
+        other.cmd(&["CLIENT", "KILL", "TYPE", "pubsub"]),
+        Value::Int(1)
+    );
+    client.expect_closed();
+}
+
+#[test]
+fn the_end_of_the_process_does_not_wait_for_subscribers() {
+    let mut shards = Shards::start(2);
+    let mut client = shards.client();
+    client.send(encode(&["SUBSCRIBE", "a"]));
+    client.read();
+    shards.proxy.signal(rustix::process::Signal::TERM);
+    client.expect_closed();
+    assert_eq!(shards.proxy.wait().code(), Some(0));
+}
+
+/// Before Redis 6 there is no RESP3.
+#[test]
+fn a_server_without_resp3_is_named_as_the_reason() {
+    let mut fake = support::FakeServer::start();
+    let pool = support::Pool::new("alpha").server(&fake.line("old"));
+    let proxy = support::Proxy::start(&[pool]);
+    let mut client = proxy.client();
+    client.send(encode(&["SUBSCRIBE", "a"]));
+    fake.accept()
+        .answer(&["HELLO", "3"], "-ERR unknown command `HELLO`\r\n");
+    let refused = client.read();
+    assert!(refused.error().contains("HELLO 3 failed"), "{refused:?}");
+    client.expect_closed();
 }

@@ -117,3 +117,133 @@ impl Connection {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::dedicated::DEDICATED;
+    use super::super::slow::{Meter, SlowLog};
+    use super::super::{Failure, Fate};
+    use super::*;
+    use crate::config::SlowRequests;
+    use crate::protocol::redis::pubsub::FENCE;
+    use crate::stats::ServerStats;
+    use crate::topology::Endpoint;
+
+    /// What came for each slot, and of pushes (`u32::MAX`).
+    #[derive(Default)]
+    struct Heard(Vec<(u32, Vec<u8>, bool)>);
+
+    impl Heard {
+        fn note(&mut self, slot: u32, piece: &[u8], end: bool) {
+            match self.0.last_mut() {
+                Some((last, bytes, done)) if *last == slot && !*done => {
+                    bytes.extend_from_slice(piece);
+                    *done = end;
+                }
+                _ => self.0.push((slot, piece.to_vec(), end)),
+            }
+        }
+    }
+
+    impl Replies for Heard {
+        fn reply(&mut self, call: Call, piece: &[u8], end: bool, _: &mut BufferPool) {
+            if call.client != u32::MAX {
+                self.note(call.slot, piece, end);
+            }
+        }
+
+        fn fail(&mut self, _: Call, _: &Failure, _: Fate, _: &mut BufferPool) {
+            unreachable!("a connection itself fails no call")
+        }
+
+        fn push(&mut self, owner: Owner, server: u16, piece: &[u8], end: bool, _: &mut BufferPool) {
+            assert_eq!((owner, server), (OWNER, 3));
+            self.note(u32::MAX, piece, end);
+        }
+    }
+
+    const OWNER: Owner = Owner {
+        client: 7,
+        generation: 8,
+    };
+
+    /// With a request for each slot, of which those of `u32::MAX` are for nobody.
+    fn asked(slots: &[u32], buffers: &mut BufferPool) -> Connection {
+        let endpoint = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
+        let kind = Kind::of(Resp::V3);
+        let mut connection = Connection::new((0, 3), kind, DEDICATED, endpoint, None, false);
+        connection.owner = Some(OWNER);
+        connection.listening = Some(Listening::default());
+        for &slot in slots {
+            let nobody = Call::for_nobody(1, false);
+            let call = match slot {
+                u32::MAX => nobody,
+                slot => Call {
+                    client: OWNER.client,
+                    slot,
+                    ..nobody
+                },
+            };
+            connection.queue(call, FENCE, 0, buffers);
+        }
+        let len = connection.unsent();
+        connection.write_to(|_| Ok(len)).unwrap();
+        connection
+    }
+
+    /// All of `input`, in every two reads.
+    fn heard(slots: &[u32], input: &[u8], expected: &[(u32, &[u8])], doubtful: bool) {
+        for cut in 0..=input.len() {
+            let (mut buffers, mut heard) = (BufferPool::default(), Heard::default());
+            let mut connection = asked(slots, &mut buffers);
+            for part in [&input[..cut], &input[cut..]] {
+                let read = [connection.partial(), part].concat();
+                let (stats, mut slow) = (ServerStats::default(), SlowLog::default());
+                let mut meter = Meter::new(&stats, SlowRequests::default(), &mut slow);
+                let mut turn = Turn {
+                    replies: &mut heard,
+                    buffers: &mut buffers,
+                    now: 0,
+                    us: 1,
+                };
+                let (_, result) = connection.handle_bytes(&read, &mut turn, &mut meter);
+                assert_eq!(result, Ok(()), "cut at {cut}");
+            }
+            let heard = heard.0.iter().map(|(slot, bytes, end)| {
+                assert!(end, "cut at {cut}");
+                (*slot, &bytes[..])
+            });
+            let heard = heard.collect::<Vec<_>>();
+            assert_eq!(heard, expected, "cut at {cut}");
+            assert!(connection.fifo.is_empty());
+            assert_eq!(connection.listening.unwrap().doubtful, doubtful);
+        }
+    }
+
+    const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\n\r\n-x\r\n";
+    const DONE: &[u8] = b"%1\r\n+proto\r\n:3\r\n";
+    const REFUSED: &[u8] = b"-NOPERM this user has no permissions\r\n";
+
+    #[test]
+    fn pushes_and_replies_part_ways() {
+        let input = [MESSAGE, DONE, MESSAGE, MESSAGE, DONE, MESSAGE].concat();
+        let push = (u32::MAX, MESSAGE);
+        let expected = [push, (4, DONE), push, push, (5, DONE), push];
+        heard(&[4, 5], &input, &expected, false);
+    }
+
+    #[test]
+    fn a_refusal_is_the_reply_and_the_fence_behind_it_nobodys() {
+        let input = [MESSAGE, REFUSED, MESSAGE, DONE, DONE].concat();
+        let push = (u32::MAX, MESSAGE);
+        let expected = [push, (4, REFUSED), push, (5, DONE)];
+        heard(&[4, 5], &input, &expected, true);
+    }
+
+    #[test]
+    fn a_refusal_of_what_nobody_waits_for_is_told_to_the_owner() {
+        let input = [REFUSED, DONE, DONE].concat();
+        let expected = [(u32::MAX, REFUSED), (5, DONE)];
+        heard(&[u32::MAX, 5], &input, &expected, true);
+    }
+}

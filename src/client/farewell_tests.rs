@@ -93,3 +93,43 @@ fn to_be_seen_off_does_not_undo_a_drain() {
     let late = world.open();
     assert_eq!(world.front.step(late, &|| NOW), Step::Finish);
 }
+
+/// What is published to it counts as something to do, and else it is as idle as others.
+#[test]
+fn a_subscriber_may_leave_when_nothing_is_published() {
+    let mut world = World::new("", 1);
+    let (id, other) = (world.open(), world.open());
+    world.feed(id, b"*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\na\r\n");
+    world.settle();
+    for _ in 0..5 {
+        world.front.sweep();
+        world.feed(other, b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$1\r\nx\r\n");
+        world.settle();
+        assert!(!world.front.should_leave(id));
+    }
+    assert!(world.text(id).contains("message"));
+    world.front.sweep();
+    world.front.sweep();
+    assert!(world.front.should_leave(id));
+    // What comes before it has left does not keep it.
+    world.front.leave(id);
+    world.feed(other, b"*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n$1\r\nx\r\n");
+    world.settle();
+    assert_eq!(world.front.step(id, &|| NOW), Step::Finish);
+}
+
+#[test]
+fn subscribers_are_seen_off_at_once() {
+    let mut world = World::new("", 1);
+    let id = world.open();
+    world.feed(id, b"*2\r\n$10\r\nPSUBSCRIBE\r\n$1\r\n*\r\n");
+    world.front.see_off(NOW);
+    assert!(!world.front.should_leave(id), "the confirmation is owed");
+    world.settle();
+    assert!(world.front.should_leave(id));
+    world.front.drain(NOW);
+    assert_eq!(world.front.step(id, &|| NOW), Step::Finish);
+    world.front.close(id, true);
+    world.settle();
+    assert!(world.wires.is_empty(), "its connections are closed");
+}

@@ -34,6 +34,8 @@ mod output;
 mod patterns;
 mod peer;
 mod pipeline;
+#[cfg(test)]
+mod pubsub_tests;
 mod refusal;
 mod resubscribe;
 mod roster;

@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::context::{After, Context};
 use super::resubscribe::connect;
 use super::subscriptions::{Fence, Place, Subscriptions};
-use crate::backend::{Backends, ConnectionId, Failure};
+
+use crate::backend::{Backends, ConnectionId, Failure, UNTIMED};
 use crate::distribution::Distribution;
 use crate::protocol::redis::Resp;
 use crate::protocol::redis::command::{Access, Command, Local, PLACEHOLDER, Policy};
@@ -186,9 +187,13 @@ impl Context<'_> {
         ends: bool,
     ) -> After {
         if parts.is_empty() {
-            let last = self.pipeline.next_number().wrapping_sub(1);
+            if self.pipeline.pending() > 0 {
+                let gather = Gather::confirm(text, ends, 0);
+                self.pipeline.open_gather(gather, UNTIMED);
+                return After::Continue;
+            }
             let write = |out: &mut Vec<u8>| out.extend_from_slice(&text);
-            self.pipeline.deliver(Some(last), self.buffers, write);
+            self.pipeline.deliver(None, self.buffers, write);
             return After::Continue;
         }
         let gather = Gather::confirm(text, ends, parts.len());

@@ -28,28 +28,64 @@ pub(super) struct Wire {
     pub port: u16,
     unread: Vec<u8>,
     replies: Vec<u8>,
+    /// Channels that are subscribed to, and patterns (true).
+    names: HashSet<(bool, Vec<u8>)>,
 }
 
 impl Wire {
-    fn receive(&mut self, bytes: &[u8], store: &mut Store) {
-        self.unread.extend_from_slice(bytes);
+    /// The next request that has come whole.
+    fn next(&mut self) -> Option<Vec<Vec<u8>>> {
         let limits = ScanLimits {
             request: u64::MAX,
             arguments: u32::MAX,
             bulk: u64::MAX,
             unauthenticated: false,
         };
-        while let Scan::Complete(frame) = RequestScanner::default()
-            .scan(&self.unread, &limits)
-            .unwrap()
-        {
-            let Body::Array(array) = frame.body else {
-                panic!("a proxy sends arrays only")
+        let scanned = RequestScanner::default().scan(&self.unread, &limits);
+        let Scan::Complete(frame) = scanned.unwrap() else {
+            return None;
+        };
+        let Body::Array(array) = frame.body else {
+            panic!("a proxy sends arrays only")
+        };
+        let args: Vec<Vec<u8>> = array.args(&self.unread).map(|a| a.bytes.to_vec()).collect();
+        self.unread.drain(..frame.len);
+        Some(args)
+    }
+
+    /// (P)SUBSCRIBE, (P)UNSUBSCRIBE.
+    fn subscribe(&mut self, pattern: bool, ends: bool, args: &[Vec<u8>]) {
+        for name in &args[1..] {
+            let entry = (pattern, name.clone());
+            let _ = match ends {
+                true => self.names.remove(&entry),
+                false => self.names.insert(entry),
             };
-            let args: Vec<Vec<u8>> = array.args(&self.unread).map(|a| a.bytes.to_vec()).collect();
-            execute(store, &args, &mut self.replies);
-            self.unread.drain(..frame.len);
+            write::push_header(&mut self.replies, 3);
+            write::bulk(&mut self.replies, &args[0]);
+            write::bulk(&mut self.replies, name);
+            write::integer(&mut self.replies, self.names.len() as i64);
         }
+    }
+
+    /// Pushes a message to whatever has subscribed here; how many that are. Patterns are a byte and the
+    /// channel's end.
+    fn hear(&mut self, channel: &[u8], payload: &[u8]) -> usize {
+        let hears = |(pattern, name): &&(bool, Vec<u8>)| match pattern {
+            true => channel.ends_with(&name[1..]),
+            false => *name == channel,
+        };
+        let hearing = self.names.iter().filter(hears);
+        let hearing = hearing.map(|(pattern, name)| match pattern {
+            true => vec![&b"pmessage"[..], name, channel, payload],
+            false => vec![&b"message"[..], channel, payload],
+        });
+        let messages: Vec<_> = hearing.collect();
+        for words in &messages {
+            write::push_header(&mut self.replies, words.len());
+            words.iter().for_each(|w| write::bulk(&mut self.replies, w));
+        }
+        messages.len()
     }
 }
 
@@ -211,7 +247,9 @@ impl World {
         {
             self.unwritten.1.remove(&id);
         }
-        wire.receive(&sent, self.stores.entry(wire.port).or_default());
+        wire.unread.extend_from_slice(&sent);
+        self.serve(id);
+        let wire = self.wires.get_mut(&id).unwrap();
         let len = wire.replies.len();
         let most = if self.random.bool() { len.min(9) } else { len };
         let n = if len == 0 {
@@ -228,6 +266,34 @@ impl World {
             }
         }
         n > 0 || !sent.is_empty()
+    }
+
+    /// Executes what has come.
+    fn serve(&mut self, id: ConnectionId) {
+        loop {
+            let wire = self.wires.get_mut(&id).unwrap();
+            let Some(args) = wire.next() else {
+                return;
+            };
+            match args[0].to_ascii_lowercase().as_slice() {
+                b"subscribe" => wire.subscribe(false, false, &args),
+                b"psubscribe" => wire.subscribe(true, false, &args),
+                b"unsubscribe" => wire.subscribe(false, true, &args),
+                b"punsubscribe" => wire.subscribe(true, true, &args),
+                b"hello" => wire.replies.extend(b"%1\r\n+proto\r\n:3\r\n"),
+                b"publish" => {
+                    let port = wire.port;
+                    let wires = self.wires.values_mut().filter(|wire| wire.port == port);
+                    let count: usize = wires.map(|wire| wire.hear(&args[1], &args[2])).sum();
+                    let wire = self.wires.get_mut(&id).unwrap();
+                    write::integer(&mut wire.replies, count as i64);
+                }
+                _ => {
+                    let store = self.stores.entry(wire.port).or_default();
+                    execute(store, &args, &mut wire.replies);
+                }
+            }
+        }
     }
 
     fn deliver(&mut self, id: ClientId) -> bool {

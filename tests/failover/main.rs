@@ -14,6 +14,7 @@ mod network;
 mod partition;
 mod pipelines;
 mod planned;
+mod pubsub;
 mod restart;
 mod scene;
 // Others use what these tests do not.

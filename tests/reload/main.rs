@@ -7,6 +7,7 @@ mod failover;
 mod listen;
 mod load;
 mod plain;
+mod pubsub;
 mod refusal;
 mod scene;
 // Only a part of it is used here.
