@@ -450,3 +450,43 @@ fn clients_can_be_unblocked() {
         assert_eq!(client.cmd(&["BLPOP", list, "0"]), pair(list, "x"));
     }
 }
+
+/// Who waits at a server goes with it to another address; where it is removed, that is the end.
+#[test]
+fn a_reload_takes_along_who_waits() {
+    let shards = shards();
+    let next = RedisServer::start();
+    let list = shards.key(1, 0);
+    let (mut client, mut other) = (shards.client(), shards.client());
+    let path = shards.proxy.config_path();
+    let reload = |text: &str| {
+        std::fs::write(&path, text).expect("the file is ours");
+        shards.proxy.signal(rustix::process::Signal::HUP);
+    };
+    let text = std::fs::read_to_string(&path).expect("text");
+    client.send(encode(&["BLPOP", list, "0"]));
+    wait_blocked(&shards.servers[1], 1);
+    let moved = text.replace(
+        &shards.servers[1].port().to_string(),
+        &next.port().to_string(),
+    );
+    assert_ne!(moved, text);
+    reload(&moved);
+    wait_blocked(&next, 1);
+    wait_blocked(&shards.servers[1], 0);
+    assert_eq!(other.cmd(&["RPUSH", list, "x"]), Value::Int(1));
+    assert_eq!(client.read(), pair(list, "x"));
+    client.send(encode(&["BLPOP", list, "0"]));
+    wait_blocked(&next, 1);
+    let without: Vec<&str> = moved
+        .lines()
+        .filter(|line| !line.contains("server2"))
+        .collect();
+    reload(&(without.join("\n") + "\n"));
+    let ended = client.read();
+    assert!(
+        ended.error().contains("Removed from the configuration"),
+        "{ended:?}"
+    );
+    wait_blocked(&next, 0);
+}
