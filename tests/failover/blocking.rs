@@ -133,6 +133,8 @@ fn every_job_is_done_once() {
                 })
             })
             .collect();
+        // Promoted before it has what was written, it would lose that.
+        cluster.wait_replica(0, 1);
         moment();
         let begin = Instant::now();
         cluster.failover(0);

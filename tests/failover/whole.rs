@@ -43,6 +43,8 @@ fn clients_of_the_whole_pool_and_of_scripts_notice_a_pause_only() {
             }
             rounds
         });
+        // Promoted before it has what was written, it would lose that.
+        cluster.wait_replica(0, 1);
         moment();
         let begin = Instant::now();
         cluster.failover(0);
