@@ -170,7 +170,7 @@ fn provoke_clients(proxy: &Proxy, elsewhere: &str) {
         &[&format!("{KEY}-as-command"), VALUE],
         &["SET", KEY],
         &["SUNION", KEY, elsewhere],
-        &["SUBSCRIBE", KEY],
+        &["DEBUG", "OBJECT", KEY],
         &["SELECT", VALUE],
         &[
             "HELLO",
@@ -184,6 +184,8 @@ fn provoke_clients(proxy: &Proxy, elsewhere: &str) {
         &["EVAL", VALUE, KEY],
     ]);
     fails(&[&["SET", KEY, &big]]);
+    // Who cannot subscribe is closed.
+    fails(&[&["SUBSCRIBE", KEY]]);
     let mut stranger = proxy.client();
     assert!(stranger.cmd(&["SET", KEY, VALUE]).is_error(), "no password");
     for malformed in [
