@@ -121,7 +121,7 @@ fn load(shards: &Shards, n: usize) -> Sent {
         (&["SELECT", "0"], 0),
         (&["SELECT", "9"], 1),
         (&["NOPE", "x"], 1),
-        (&["KEYS", "*"], 1),
+        (&["DEBUG", "JMAP"], 1),
         (&["GET"], 1),
         (&["RENAME", keys[0], keys[1]], 1),
     ] {
